@@ -1,15 +1,17 @@
 """The router's named network namespace: make it, enter it, remove it.
 
-A named namespace is a bind mount of a thread's `ns/net` on /run/netns/NAME, below a directory that is a shared
-mount, exactly as `ip netns add` makes it: every mount namespace of the host sees it, `ip netns` lists it and
-`ip netns del` removes it. It outlives its maker.
+A named namespace is a bind mount of a thread's `ns/net` on /run/netns/NAME, below a directory that is a
+shared mount, exactly as `ip netns add` makes it: every mount namespace of the host sees it, `ip netns`
+lists it and `ip netns del` removes it. It outlives its maker.
 
-A thread's namespace is a property of the thread, so whatever must happen inside runs in a throw-away thread that
-never returns to the outside (`run_in`): no other thread is ever in a wrong namespace, even when the callable
-raises. A descriptor that the callable opens (socket, TUN queue) stays in the namespace it was opened in.
-Debian's Python 3.11 has no os.setns, so setns(2), unshare(2), mount(2) and umount2(2) come through ctypes.
+A thread's namespace is a property of the thread, so whatever must happen inside runs in a throw-away thread
+that never returns to the outside (`run_in`): no other thread is ever in a wrong namespace, even when the
+callable raises. A descriptor that the callable opens (socket, TUN queue) stays in the namespace it was
+opened in. Debian's Python 3.11 has no os.setns, so setns(2), unshare(2), mount(2) and umount2(2) come
+through ctypes.
 
-Called by the control process and by the fast path process, from any thread; blocks for some milliseconds at most.
+Called by the control process and by the fast path process, from any thread; blocks for some milliseconds at
+most.
 """
 
 from __future__ import annotations
@@ -91,8 +93,9 @@ class Namespace:
     def remove(self, *, found_too: bool = False) -> bool:
         """Remove it if `ensure` made it (or anyway, when `found_too`); says whether it was removed.
 
-        Labs and `dpdkrouter run` call this; in production the namespace stays, so that TAPs, TCP sessions and
-        neighbours outlive a restart. Devices inside go when the last process and descriptor that uses it goes.
+        Labs and `dpdkrouter run` call this; in production the namespace stays, so that TAPs, TCP sessions
+        and neighbours outlive a restart. Devices inside go when the last process and descriptor that uses
+        it goes.
         """
         if not (self.created or found_too):
             return False
@@ -108,7 +111,7 @@ def path_of(name: str) -> Path:
 
 
 def exists(name: str) -> bool:
-    """Whether /run/netns/NAME is a mounted namespace (a plain file there is the trace of a maker that died)."""
+    """Whether /run/netns/NAME is a mounted namespace, not the plain file of a maker that died."""
     try:
         return path_of(name).stat().st_dev == Path("/proc/self/ns/net").stat().st_dev
     except FileNotFoundError:
@@ -145,7 +148,7 @@ def _why_not_entered(name: str, error: OSError) -> str:
         case errno.EPERM | errno.EACCES:
             return f"namespace {name}: entering it needs root (CAP_SYS_ADMIN): {error.strerror}"
         case errno.EINVAL:
-            return f"namespace {name}: {path_of(name)} is not a network namespace; remove it: ip netns del {name}"
+            return f"namespace {name}: {path_of(name)} is no network namespace: ip netns del {name}"
         case _:
             return f"namespace {name}: cannot be entered: {error.strerror}"
 
@@ -159,7 +162,8 @@ def ensure(name: str) -> Namespace:
             if exists(name):
                 return Namespace(name, created=False)
             _share_directory()
-            # An empty file that is no mount is left by a maker that died in between; under the lock nobody else is at it.
+            # An empty file that is no mount is left by a maker that died in between; under the lock nobody
+            # else is at it.
             if path.exists() and path.stat().st_size == 0:
                 path.unlink()
             os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
@@ -197,7 +201,7 @@ def _locked() -> Iterator[None]:
 
 
 def _share_directory() -> None:
-    """Make /run/netns a shared mount, so that mounts below it reach every mount namespace, systemd's units included."""
+    """Make /run/netns a shared mount: what is mounted below it reaches systemd's units too."""
     target = os.fsencode(DIRECTORY)
     if _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None) == 0:
         return

@@ -1,23 +1,25 @@
 """What the kernel knows about neighbours, what its users were told, and what to ask of the kernel next.
 
-Pure: events and time go in, `Neighbour` changes and `Request`s come out; neighbours.py is the socket around it.
-States are the kernel's (RFC 4861 7.3.2, used for ARP too). A neighbour is *usable* with a MAC in state reachable, stale,
-delay, probe or permanent.
+Pure: events and time go in, `Neighbour` changes and `Request`s come out; neighbours.py is the socket around
+it. States are the kernel's (RFC 4861 7.3.2, used for ARP too). A neighbour is *usable* with a MAC in state
+reachable, stale, delay, probe or permanent.
 
-Ageing. The kernel sees no transit packet, so to it a neighbour that carries ten gigabits is unused: it would go stale,
-its MAC never be verified, and the kernel's collector would take it (after 60 s without use, and earlier when the table
-fills). So every REFRESH_S each stale neighbour in use is *used* (NTF_USE): the kernel then probes it as if it had
-packets, and says reachable, or failed. A dead host is noticed within about 85 s (reachable at most 45 s, our turn 30 s,
-delay 5 s, three probes); links and BGP notice sooner. In use is what `in_use` says, everything usable when there is none.
+Ageing. The kernel sees no transit packet, so to it a neighbour that carries ten gigabits is unused: it
+would go stale, its MAC never be verified, and the kernel's collector would take it (after 60 s without use,
+and earlier when the table fills). So every REFRESH_S each stale neighbour in use is *used* (NTF_USE): the
+kernel then probes it as if it had packets, and says reachable, or failed. A dead host is noticed within
+about 85 s (reachable at most 45 s, our turn 30 s, delay 5 s, three probes); links and BGP notice sooner. In
+use is what `in_use` says, everything usable when there is none.
 
-Losing. A neighbour that fails its probes is lost at once. One that only vanished (collected, flushed by an operator)
-while in use is resolved again first and lost when it is not back within SETTLE_S. During `hold` (the fast path is absent, so no
-probe can be answered) nothing is lost; `release` asks again for all that went meanwhile and gives them SETTLE_S.
+Losing. A neighbour that fails its probes is lost at once. One that only vanished (collected, flushed by an
+operator) while in use is resolved again first and lost when it is not back within SETTLE_S. During `hold`
+(the fast path is absent, so no probe can be answered) nothing is lost; `release` asks again for all that
+went meanwhile and gives them SETTLE_S.
 
-Limits. Resolutions under way are at most `limit` a family: the kernel's table is shared by all namespaces of the host,
-and a scan of a connected prefix must not fill it. What fails is deleted from the kernel's table at once, for the same reason.
-Managed neighbours (next hops; the kernel itself keeps asking for them) do not count. Changes wait as the latest
-state of each neighbour, so a slow reader costs no memory.
+Limits. Resolutions under way are at most `limit` a family: the kernel's table is shared by all namespaces
+of the host, and a scan of a connected prefix must not fill it. What fails is deleted from the kernel's
+table at once, for the same reason. Managed neighbours (next hops; the kernel itself keeps asking for them)
+do not count. Changes wait as the latest state of each neighbour, so a slow reader costs no memory.
 """
 
 from __future__ import annotations
@@ -294,7 +296,7 @@ class NeighbourTable:
     # --- inside
 
     def _due(self, share: int) -> Iterator[Key]:
-        """The next `share` neighbours in turn; of them those that are stale, in use and not kept fresh by the kernel."""
+        """Of the next `share` neighbours in turn those that are stale, in use and not managed."""
         for _ in range(min(share, len(self._told))):
             key = next(self._refresh, None)
             if key is None:

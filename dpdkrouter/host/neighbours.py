@@ -1,12 +1,13 @@
 """The kernel's neighbours in the router's namespace, followed by netlink from asyncio.
 
-One netlink socket, opened inside the namespace and non-blocking, carries requests, a dump at the start and the events
-after it. Requests are executed by the kernel within send(2) (microseconds, no acknowledgement asked for; only a refusal
-is answered). When the kernel had to drop events (ENOBUFS) everything is dumped again: changes between two dumps
-are then seen as their sum. What a change means is neighbour_table.py's business.
+One netlink socket, opened inside the namespace and non-blocking, carries requests, a dump at the start and
+the events after it. Requests are executed by the kernel within send(2) (microseconds, no acknowledgement
+asked for; only a refusal is answered). When the kernel had to drop events (ENOBUFS) everything is dumped
+again: changes between two dumps are then seen as their sum. What a change means is neighbour_table.py's
+business.
 
-All methods belong to the event loop's thread; none blocks. At most `_DATAGRAMS_A_TURN` datagrams are read before the
-loop has its turn.
+All methods belong to the event loop's thread; none blocks. At most `_DATAGRAMS_A_TURN` datagrams are read
+before the loop has its turn.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SO_RCVBUFFORCE = 33
 
 
 class Neighbours:
-    """Follows and directs the neighbours of the ports; `ports` gives the interface index of each (Taps.indexes)."""
+    """Follows and directs the neighbours of the ports; `ports`: index by name (Taps.indexes)."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Neighbours:
         receive_bytes: int = _RECEIVE_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`limit`: resolutions under way by address version; by default an eighth of the host's gc_thresh3."""
+        """`limit`: resolutions under way, by address version; default: gc_thresh3 / 8."""
         if limit is None:
             limit = {version: max(1, top // 8) for version, top in sysctls.neighbour_limits().items()}
         self._namespace = namespace
@@ -73,7 +74,7 @@ class Neighbours:
         self._map_ports(ports)
 
     async def start(self) -> None:
-        """Open the socket and return when the dump is complete: `usable` is then all that the kernel knows."""
+        """Open the socket, return after the dump: `usable` is then all that the kernel knows."""
         self._socket = await asyncio.to_thread(run_in, self._namespace, self._open)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket.fileno(), self._readable)
@@ -94,7 +95,7 @@ class Neighbours:
         self._synced.set()
 
     async def changes(self) -> list[Neighbour]:
-        """Wait for changes and return them: the latest state of each neighbour that changed. Empty after `close`."""
+        """Wait for changes and return the latest of each neighbour; empty after `close`."""
         while True:
             await self._changed.wait()
             self._raise_failure()
@@ -120,7 +121,7 @@ class Neighbours:
         return self._table.resolving
 
     def resolve(self, port: str, address: IPv4Address | IPv6Address) -> bool:
-        """Ask for a neighbour; the answer comes as a change. False when refused: unknown port, or too many under way."""
+        """Ask for a neighbour; the answer comes as a change. False: unknown port, or too many."""
         if port not in self._indexes:
             return False
         accepted = self._table.resolve((port, address), self._clock())
@@ -139,12 +140,12 @@ class Neighbours:
         self._flush()
 
     def unmanage_others(self) -> None:
-        """Undo what an earlier control process managed and this one did not; call it when routes have settled."""
+        """Undo what only an earlier control process managed; call it when routes have settled."""
         self._table.unmanage_others()
         self._flush()
 
     def set_static(self, static: Mapping[Key, bytes]) -> None:
-        """Make exactly these (port, address) -> MAC the static neighbours; call it before `start`, and again on a change."""
+        """Make exactly these the static neighbours; call it before `start` and on a change."""
         for port, _address in static:
             self._known(port)
         self._table.set_static(static)
@@ -165,7 +166,7 @@ class Neighbours:
         self._flush()
 
     def set_ports(self, ports: Mapping[str, int]) -> None:
-        """The ports changed: neighbours of those that went, or have a new TAP, are lost; those of new ones are read."""
+        """Ports changed: neighbours of ports that went or have a new TAP are lost, new ones read."""
         for port, index in self._indexes.items():
             if ports.get(port) != index:
                 self._table.forget_port(port)

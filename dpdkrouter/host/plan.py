@@ -25,7 +25,7 @@ _DEFAULT_MTU = 1500
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A port's TAP twin: the port's name, MAC (6 bytes), MTU (IP packet, bytes) and addresses with their prefixes."""
+    """A port's TAP twin: the port's name, MAC (6 bytes), MTU (of IP, in bytes), addresses with prefix."""
 
     name: str
     mac: bytes
@@ -57,10 +57,10 @@ def link_local(mac: bytes) -> IPv6Interface:
 
 
 def wanted_addresses(twin: Twin) -> tuple[Interface, ...]:
-    """All addresses of a twin, in order: the configured ones, and a link-local one from the MAC unless one is configured.
+    """The configured addresses in order, and a link-local one from the MAC unless one is configured.
 
-    Every IPv6 interface must have one (RFC 4291 2.8); set by us and not by the kernel it is known beforehand and
-    changes with the MAC.
+    Every IPv6 interface must have one (RFC 4291 2.8); set by us and not by the kernel it is known
+    beforehand and changes with the MAC.
     """
     addresses = tuple(dict.fromkeys(twin.addresses))
     if any(address.version == 6 and address.is_link_local for address in addresses):
@@ -73,17 +73,18 @@ def address_changes(
 ) -> tuple[list[Interface], list[Interface]]:
     """(to remove, to add, in the order wanted) that turn `have` into exactly `want`; remove before adding.
 
-    An address with another prefix length is another one: IPv6 refuses both at once, IPv4 would keep both prefixes.
+    An address with another prefix length is another one: IPv6 refuses both at once, IPv4 would keep both
+    prefixes.
     """
     present = set(have)
     return [a for a in present if a not in set(want)], [a for a in want if a not in present]
 
 
 def preferred_source(twins: Iterable[Twin], version: int) -> Address | None:
-    """The router's first address of a family in the configuration's order, link-local ones aside; None without one.
+    """The router's first address of a family in the configuration's order, not link-local, or None.
 
-    It is the default route's source. Left alone, IPv4 takes the first address of the device that happens to be
-    first, which depends on the order of creation: after a restart of one port it would be another.
+    It is the default route's source. Left alone, IPv4 takes the first address of the device that happens to
+    be first, which depends on the order of creation: after a restart of one port it would be another.
     """
     for twin in twins:
         for address in twin.addresses:
@@ -93,5 +94,5 @@ def preferred_source(twins: Iterable[Twin], version: int) -> Address | None:
 
 
 def host_mtu(twins: Iterable[Twin]) -> int:
-    """The MTU of host0: the smallest port's, since the fast path may send what comes from there out of any port."""
+    """The MTU of host0: the smallest port's, since what it sends may leave by any port."""
     return min((twin.mtu for twin in twins), default=_DEFAULT_MTU)

@@ -1,20 +1,23 @@
 """The TAP twins of the ports and the TUN `host0`, in the router's namespace.
 
-`Taps.apply` makes the kernel agree with a list of twins: missing devices are made, obsolete ones (marked as ours by
-their alias) removed, MAC, MTU, addresses and default routes set; what agrees already is not touched. So it is both
-the first set-up, the change of a configuration, and the return of a control process that was killed: persistent
-devices are found with addresses, neighbours and TCP sessions as they were, and get a new keeper queue.
+`Taps.apply` makes the kernel agree with a list of twins: missing devices are made, obsolete ones (marked as
+ours by their alias) removed, MAC, MTU, addresses and default routes set; what agrees already is not
+touched. So it is both the first set-up, the change of a configuration, and the return of a control process
+that was killed: persistent devices are found with addresses, neighbours and TCP sessions as they were, and
+get a new keeper queue.
 
-* Devices are always administratively up; a port's link is its TAP's *carrier*. Taking a device down would take its
-  IPv6 addresses, routes and neighbours along. Without carrier the kernel drops what it would send there (so BGP does
-  not talk to a dead wire), connected routes are marked linkdown, addresses stay, and neighbours stay too
-  (`arp_evict_nocarrier` 0): after a flap the adjacencies are there at once, and Neighbours.verify asks each again.
-* Default routes go out of host0, one in each family, with the router's first address as preferred source (plan.py
-  says why). They are set after the addresses: the kernel deletes an IPv4 route whose preferred source goes.
+* Devices are always administratively up; a port's link is its TAP's *carrier*. Taking a device down would
+  take its IPv6 addresses, routes and neighbours along. Without carrier the kernel drops what it would send
+  there (so BGP does not talk to a dead wire), connected routes are marked linkdown, addresses stay, and
+  neighbours stay too (`arp_evict_nocarrier` 0): after a flap the adjacencies are there at once, and
+  Neighbours.verify asks each again.
+* Default routes go out of host0, one in each family, with the router's first address as preferred source
+  (plan.py says why). They are set after the addresses: the kernel deletes an IPv4 route whose preferred
+  source goes.
 * `close` closes keepers only. `destroy` removes the devices, even while the fast path holds queues of them.
 
-Methods block for milliseconds (netlink in a throw-away thread inside the namespace): from asyncio, call them by
-asyncio.to_thread. They may be called from any thread, one at a time takes effect.
+Methods block for milliseconds (netlink in a throw-away thread inside the namespace): from asyncio, call
+them by asyncio.to_thread. They may be called from any thread, one at a time takes effect.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ class Taps:
         self._lock = threading.Lock()
 
     def apply(self, twins: Sequence[Twin]) -> list[str]:
-        """Make the devices be as `twins` say and return what was changed, a line each; nothing when all agreed.
+        """Make the devices be as `twins` say; return what was changed, a line each.
 
         Raises HostError when a twin cannot be or the kernel refuses; what was done until then stays.
         """
@@ -66,7 +69,7 @@ class Taps:
             return run_in(self._namespace, lambda: self._apply(twins))
 
     def set_link(self, name: str, up: bool) -> None:
-        """Let the carrier of a port's TAP follow the port's link; for a link that is up again, call verify() too."""
+        """Let the TAP's carrier follow the port's link; when it comes up, call Neighbours.verify too."""
         with self._lock:
             if name not in self._keepers:
                 raise HostError(f"port {name}: has no TAP here; known are {sorted(self._keepers)}")
@@ -120,7 +123,7 @@ class Taps:
         if found is not None and _kind(found) != "tun":
             what = _kind(found) or "device of another kind"
             raise HostError(
-                f"device {name}: namespace {self._namespace} has a {what} of this name; remove it or rename the port"
+                f"device {name}: namespace {self._namespace} has a {what} called so; remove it or rename the port"
             )
         if found is None or self._indexes.get(name) != found["index"]:
             if name in self._keepers:  # of a device that somebody removed
@@ -171,7 +174,8 @@ def _kind(link: Any) -> str | None:
 
 
 def _set_link(kernel: IPRoute, link: Any, mtu: int, mac: bytes | None, changes: list[str]) -> None:
-    name, wanted = link.get_attr("IFLA_IFNAME"), {}
+    name = link.get_attr("IFLA_IFNAME")
+    wanted: dict[str, str | int] = {}
     if mac is not None and link.get_attr("IFLA_ADDRESS") != mac.hex(":"):
         wanted["address"] = mac.hex(":")  # the kernel forgets the port's neighbours then
     if link.get_attr("IFLA_MTU") != mtu:

@@ -1,12 +1,13 @@
 """Queues of TAP and TUN devices: open one more, be the keeper, set the carrier.
 
-A port's TAP twin is persistent and multi-queue. The fast path's host thread holds the queue that carries packets; the
-control process holds a *keeper*: a detached queue, which the kernel never gives a packet but which counts as open.
-A device whose last queue closes loses its carrier; with a keeper that does not happen when the fast path ends.
+A port's TAP twin is persistent and multi-queue. The fast path's host thread holds the queue that carries
+packets; the control process holds a *keeper*: a detached queue, which the kernel never gives a packet but
+which counts as open. A device whose last queue closes loses its carrier; with a keeper that does not happen
+when the fast path ends.
 
-Attaching a queue turns the carrier on (drivers/net/tun.c, tun_set_iff), so `open_queue` puts back what it found.
-A detached queue can turn the carrier off, but on only while some queue is attached: `set_carrier` then attaches the
-keeper for that moment, when there is no other queue that could miss a packet.
+Attaching a queue turns the carrier on (drivers/net/tun.c, tun_set_iff), so `open_queue` puts back what it
+found. A detached queue can turn the carrier off, but on only while some queue is attached: `set_carrier`
+then attaches the keeper for that moment, when there is no other queue that could miss a packet.
 
 Used by both processes, from any thread.
 """
@@ -57,9 +58,9 @@ def check_name(name: str) -> str:
 def open_queue(namespace: str, name: str, kind: Kind, *, carrier: bool | None = None) -> int:
     """Attach one more queue of an existing device and return its descriptor, non-blocking and close-on-exec.
 
-    `carrier` None leaves the carrier as it is. One read returns one frame (TAP) or packet (TUN), one write takes one.
-    Raises HostError when the namespace or the device does not exist or is of another kind. Only the control
-    process makes devices; a device that vanished makes reads and writes fail with EBADFD.
+    `carrier` None leaves the carrier as it is. One read returns one frame (TAP) or packet (TUN), one write
+    takes one. Raises HostError when the namespace or the device does not exist or is of another kind. Only
+    the control process makes devices; a device that vanished makes reads and writes fail with EBADFD.
     """
     check_name(name)
     return run_in(namespace, lambda: attach(name, kind, carrier=carrier, create=False))
@@ -90,7 +91,7 @@ def _why_not_attached(name: str, kind: Kind, error: OSError) -> str:
     what = f"a multi-queue {kind.name}"
     match error.errno:
         case errno.EINVAL | errno.EBUSY:
-            return f"device {name}: exists and is not {what}; rename the port or remove the device: ip link del {name}"
+            return f"device {name}: exists and is not {what}; rename the port, or: ip link del {name}"
         case errno.ENOENT | errno.ENODEV | errno.ENXIO:
             return f"device {name}: no {_TUN_PATH}; load the module tun"
         case errno.EPERM | errno.EACCES:
@@ -104,7 +105,8 @@ def _why_not_attached(name: str, kind: Kind, error: OSError) -> str:
 def open_keeper(name: str, kind: Kind) -> int:
     """Make the device persistent (if need be, make it) and return a detached queue; inside the namespace.
 
-    For the microseconds between attaching and detaching the kernel may hand this queue a frame, which is then lost.
+    For the microseconds between attaching and detaching the kernel may hand this queue a frame, which is
+    then lost.
     """
     fd = attach(name, kind, carrier=None, create=True)
     try:
@@ -117,7 +119,7 @@ def open_keeper(name: str, kind: Kind) -> int:
 
 
 def set_carrier(fd: int, up: bool) -> None:
-    """Set the carrier of the device that queue `fd` (attached or detached) belongs to; repeating it changes nothing."""
+    """Set the carrier of the device of queue `fd`, attached or detached; idempotent."""
     value = struct.pack("i", int(up))
     try:
         try:
@@ -133,7 +135,7 @@ def set_carrier(fd: int, up: bool) -> None:
 
 
 def _carrier(name: str) -> bool | None:
-    """The carrier of a device in this thread's namespace (True when it is down); None when there is no such device.
+    """A device's carrier in this thread's namespace (True when it is down); None: no such device.
 
     Not IFF_RUNNING, which may follow the carrier as much as a second late (net/core/link_watch.c).
     """
