@@ -26,13 +26,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from ipaddress import IPv4Address, IPv6Address
 
-    Key = tuple[str, IPv4Address | IPv6Address]  # port, address
+Key = tuple[str, IPv4Address | IPv6Address]  # port, address
 
 REFRESH_S = 30.0
 SETTLE_S = 4.0  # a little more than the kernel's three requests, one second apart

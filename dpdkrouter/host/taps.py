@@ -123,12 +123,14 @@ class Taps:
         if found is not None and _kind(found) != "tun":
             what = _kind(found) or "device of another kind"
             raise HostError(
-                f"device {name}: namespace {self._namespace} has a {what} called so; remove it or rename the port"
+                f"device {name}: is a {what} in namespace {self._namespace}; remove it or rename the port"
             )
         if found is None or self._indexes.get(name) != found["index"]:
             if name in self._keepers:  # of a device that somebody removed
                 os.close(self._keepers.pop(name))
-            self._keepers[name] = open_keeper(name, kind)
+            # Without any queue the carrier is off for that reason alone; else it is as the link was left.
+            orphan = found is None or _queues(found) == 0
+            self._keepers[name] = open_keeper(name, kind, carrier=True if orphan else None)
             changes.append(f"{name}: {'made' if found is None else 'found, kept open'}")
         link = _links(kernel)[name]
         self._indexes[name] = link["index"]
@@ -171,6 +173,12 @@ def _kind(link: Any) -> str | None:
     info = link.get_attr("IFLA_LINKINFO")
     kind = info.get_attr("IFLA_INFO_KIND") if info is not None else None
     return None if kind is None else str(kind)
+
+
+def _queues(link: Any) -> int:
+    """How many queues of a multi-queue TAP or TUN are open, attached or not."""
+    data = link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    return sum(data.get_attr(f"IFLA_TUN_NUM_{which}QUEUES") or 0 for which in ("", "DISABLED_"))
 
 
 def _set_link(kernel: IPRoute, link: Any, mtu: int, mac: bytes | None, changes: list[str]) -> None:

@@ -102,13 +102,13 @@ def _why_not_attached(name: str, kind: Kind, error: OSError) -> str:
             return f"device {name}: {what} cannot be opened: {error.strerror}"
 
 
-def open_keeper(name: str, kind: Kind) -> int:
+def open_keeper(name: str, kind: Kind, *, carrier: bool | None) -> int:
     """Make the device persistent (if need be, make it) and return a detached queue; inside the namespace.
 
     For the microseconds between attaching and detaching the kernel may hand this queue a frame, which is
     then lost.
     """
-    fd = attach(name, kind, carrier=None, create=True)
+    fd = attach(name, kind, carrier=carrier, create=True)
     try:
         fcntl.ioctl(fd, _TUNSETPERSIST, 1)
         fcntl.ioctl(fd, _TUNSETQUEUE, struct.pack("16sH22x", b"", _IFF_DETACH_QUEUE))
