@@ -1,6 +1,7 @@
 """Runs the checks named on the command line, or all of them; exit code 1 when one complains."""
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -15,8 +16,17 @@ def tool(*words: str) -> Callable[[], list[str]]:
     """A check that is a program of the virtual environment; its output is its complaint."""
 
     def run() -> list[str]:
-        path = Path(sys.executable).with_name(words[0])
-        process = subprocess.run([path, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+        folder = Path(sys.executable).parent
+        # cython-lint calls pycodestyle by name
+        environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        process = subprocess.run(
+            [folder / words[0], *words[1:]],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return [] if process.returncode == 0 else [(process.stdout + process.stderr).rstrip()]
 
     return run
