@@ -2,7 +2,7 @@
 
 Called by the main thread before workers start.
 """
-from libc.errno cimport EINVAL, ENOTSUP
+from libc.errno cimport EINVAL, EOPNOTSUPP
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -85,9 +85,9 @@ cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_m
     # ND needs its solicited-node groups; a device that cannot filter delivers them anyway
     rte_eth_promiscuous_disable(out.dev)
     rc = rte_eth_allmulticast_enable(out.dev)
-    if rc != 0 and rc != -ENOTSUP:
+    if rc != 0 and rc != -EOPNOTSUPP:
         check(rc, name, "multicast reception")
     rc = rte_eth_dev_set_mtu(out.dev, <uint16_t>mtu)
-    if rc != 0 and rc != -ENOTSUP and rc != -EINVAL:
+    if rc != 0 and rc != -EOPNOTSUPP and rc != -EINVAL:
         check(rc, name, f"MTU {mtu}")
     return 0
