@@ -82,7 +82,9 @@ def check_file(code: Path, source: Path, *, worker: bool) -> tuple[list[str], in
     found = []
     seen = set()
     for function in functions(code.read_text()):
-        path = ROOT / function.file
+        # The .pyx is named relative to the build directory, a .pxd relative to the include path.
+        path = (BUILD if function.file.startswith("..") else ROOT) / function.file
+        path = path.resolve()
         if path.is_file() and is_nogil(signature(path.read_text().splitlines(), function.line)):
             seen.add((path, function.line))
             found += complaints_about(function, worker=worker)
