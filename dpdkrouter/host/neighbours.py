@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.errors import HostError
 from dpdkrouter.host import rtnl, sysctls
 from dpdkrouter.host.namespace import run_in
-from dpdkrouter.host.neighbour_table import Counters, Key, Neighbour, NeighbourTable, Request
+from dpdkrouter.host.neighbour_table import REFRESH_S, Counters, Key, Neighbour, NeighbourTable, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +50,7 @@ class Neighbours:
         *,
         in_use: Callable[[Key], bool] = lambda _key: True,
         limit: Mapping[int, int] | None = None,
+        refresh_s: float = REFRESH_S,
         receive_bytes: int = _RECEIVE_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +58,7 @@ class Neighbours:
         if limit is None:
             limit = {version: max(1, top // 8) for version, top in sysctls.neighbour_limits().items()}
         self._namespace = namespace
-        self._table = NeighbourTable(limit, in_use)
+        self._table = NeighbourTable(limit, in_use, refresh_s)
         self._clock = clock
         self._receive_bytes = receive_bytes
         self._indexes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Helpers of the host stack's lab: two namespaces whose TAPs are joined by a pump, which plays the fast path."""
+"""Helpers of the host stack's lab: namespaces whose TAPs are joined by a pump, which plays the fast path."""
 
 from __future__ import annotations
 
