@@ -261,14 +261,22 @@ class NeighbourTable:
                 self._leaving[key] = now + SETTLE_S
                 self._request(Verb.MANAGE if key in self._managed else Verb.USE, key)
 
-    def forget_port(self, port: str) -> None:
-        """The port's TAP is gone, and with it all its neighbours."""
+    def forget_port(self, port: str, *, again: bool) -> None:
+        """The port's TAP is gone and its neighbours with it; `again`: it has another, with the same wishes."""
         for key in [key for key in self._entries.keys() | self._told.keys() if key[0] == port]:
             self._entries.pop(key, None)
             self._resolving.pop(key, None)
             self._forget(key)
-        self._managed = {key for key in self._managed if key[0] != port}
-        self._static = {key: mac for key, mac in self._static.items() if key[0] != port}
+        if again:
+            for key in self._managed:
+                if key[0] == port and key not in self._static:
+                    self._request(Verb.MANAGE, key)
+            for key, mac in self._static.items():
+                if key[0] == port:
+                    self._request(Verb.PERMANENT, key, mac)
+        else:
+            self._managed = {key for key in self._managed if key[0] != port}
+            self._static = {key: mac for key, mac in self._static.items() if key[0] != port}
 
     def tick(self, elapsed_s: float, now: float) -> None:
         """Once in a while: end what has timed out, and refresh the share of neighbours that is due."""

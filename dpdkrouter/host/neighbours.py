@@ -170,7 +170,7 @@ class Neighbours:
         """Ports changed: neighbours of ports that went or have a new TAP are lost, new ones read."""
         for port, index in self._indexes.items():
             if ports.get(port) != index:
-                self._table.forget_port(port)
+                self._table.forget_port(port, again=port in ports)
         self._map_ports(ports)
         self._dump()
         self._flush()
@@ -210,8 +210,7 @@ class Neighbours:
             try:
                 self._socket.send(rtnl.dump_request(self._sequence))
             except OSError as error:
-                if error.errno != errno.EBUSY:  # a dump is under way; its end starts this one again
-                    raise HostError(f"neighbours of {self._namespace}: {error.strerror}") from error
+                raise HostError(f"neighbours of {self._namespace}: {error.strerror}") from error
 
     def _readable(self) -> None:
         try:
@@ -257,6 +256,8 @@ class Neighbours:
         self._synced.set()
 
     def _refused(self, message: rtnl.Refused) -> None:
+        if message.code == errno.EBUSY:  # a dump is under way: its end will find that another is wanted
+            return
         if message.sequence == self._dump_sequence:
             raise HostError(f"neighbours of {self._namespace}: dump refused: {os.strerror(message.code)}")
         request = self._asked.get(message.sequence)

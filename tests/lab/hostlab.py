@@ -9,9 +9,11 @@ import subprocess
 import threading
 import time
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpdkrouter.host import HOST_DEVICE, Kind, Taps, Twin, open_queue, prepare
+from dpdkrouter.host import namespace as namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,10 +41,19 @@ def wait_for(what: str, condition: Callable[[], object], timeout: float = 15.0) 
         time.sleep(0.02)
 
 
+def sweep() -> None:
+    """Remove the namespaces of test processes that were killed."""
+    for path in namespaces.DIRECTORY.glob("host-t*-*"):
+        pid = path.name.removeprefix("host-t").split("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            namespaces.remove(path.name)
+
+
 class Lab:
     """A namespace made by `prepare`, with its Taps; ip() runs iproute2 in it."""
 
     def __init__(self, name: str) -> None:
+        sweep()
         self.name = f"host-t{os.getpid()}-{name}"
         self.namespace = prepare(self.name)
         self.taps = Taps(self.name)

@@ -318,6 +318,43 @@ def test_ports_that_go_lose_their_neighbours() -> None:
         asyncio.run(scenario(router))
 
 
+def test_port_whose_tap_was_replaced_keeps_its_wishes() -> None:
+    async def scenario(router: Lab) -> None:
+        async with following(router) as neighbours:
+            neighbours.set_static({("p0", NOBODY): PEER_MAC})
+            neighbours.manage("p0", PEER4)
+            await told(neighbours, NOBODY)
+            router.ip("link", "del", "p0")
+            await asyncio.to_thread(router.taps.apply, [PORT])
+            neighbours.set_ports(router.taps.indexes())
+            await until("static again", lambda: "PERMANENT" in router.neighbour(str(NOBODY)))
+            await until("managed again", lambda: "managed" in router.neighbour(str(PEER4)))
+            await until("told", lambda: macs(neighbours) == {NOBODY: PEER_MAC})
+
+    with lab("again") as router:
+        router.taps.apply([PORT])
+        asyncio.run(scenario(router))
+
+
+def test_dump_wanted_while_one_runs() -> None:
+    async def scenario(router: Lab) -> None:
+        first = IPv4Address("192.0.2.10")
+        # Learned from outside, so that they do not count toward the host's limit.
+        rest = "lladdr 02:00:00:00:00:07 dev p0 nud stale extern_learn"
+        run_batch(router, "".join(f"neigh replace {first + i} {rest}\n" for i in range(240)))
+        async with following(router, in_use=lambda _key: False) as neighbours:
+            for _ in range(3):
+                neighbours.set_ports({})
+                neighbours.set_ports(router.taps.indexes())
+            await until("all of them", lambda: set(macs(neighbours)) == {first + i for i in range(240)})
+            await neighbours.changes()
+            assert neighbours.counters.errors == 0
+
+    with lab("dump") as router:
+        router.taps.apply([PORT])
+        asyncio.run(scenario(router))
+
+
 def test_close_ends_whoever_waits() -> None:
     async def scenario(router: Lab) -> None:
         async with following(router) as neighbours:
