@@ -35,4 +35,4 @@ def best_variant() -> str:
     names = supported_variants()
     if not names:
         raise RuntimeError("this CPU lacks x86-64-v2 (SSE4.2, POPCNT), which DPDK and every worker variant need")
-    return names[-1]
+    return names[len(names) - 1]   # the build's wraparound=False: no negative indices
