@@ -262,7 +262,7 @@ class NeighbourTable:
                 self._request(Verb.MANAGE if key in self._managed else Verb.USE, key)
 
     def forget_port(self, port: str, *, again: bool) -> None:
-        """The port's TAP is gone and its neighbours with it; `again`: it has another, with the same wishes."""
+        """The port's TAP is gone, its neighbours with it; `again`: it has another, with the same wishes."""
         for key in [key for key in self._entries.keys() | self._told.keys() if key[0] == port]:
             self._entries.pop(key, None)
             self._resolving.pop(key, None)

@@ -12,8 +12,11 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpdkrouter.host import HOST_DEVICE, Kind, Taps, Twin, open_queue, prepare
 from dpdkrouter.host import namespace as namespaces
+from dpdkrouter.host.plan import Twin
+from dpdkrouter.host.setup import prepare
+from dpdkrouter.host.taps import Taps
+from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

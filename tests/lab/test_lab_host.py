@@ -81,7 +81,8 @@ def test_sysctls_and_lo() -> None:
             "ipv4/ip_forward": "0", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/p0/rp_filter": "0",
             "ipv4/conf/p0/arp_ignore": "1", "ipv4/conf/p0/arp_announce": "2",
             "ipv6/conf/all/forwarding": "0", "ipv6/conf/p0/forwarding": "1",
-            "ipv6/conf/default/forwarding": "1", "ipv6/conf/all/accept_ra": "0", "ipv6/conf/p0/accept_ra": "0", "ipv6/conf/p0/accept_dad": "0",
+            "ipv6/conf/default/forwarding": "1", "ipv6/conf/all/accept_ra": "0",
+            "ipv6/conf/p0/accept_ra": "0", "ipv6/conf/p0/accept_dad": "0",
             "ipv4/conf/p0/arp_evict_nocarrier": "0", "ipv6/conf/p0/ndisc_evict_nocarrier": "0",
         }  # fmt: skip
 
