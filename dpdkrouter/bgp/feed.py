@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 16 << 20
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, OSError)
-_REFRESH_MARKS = {"1": False, "2": True}  # RFC 7313 section 3: 1 begins, 2 ends; 0 asks us
+_REFRESH_MARKS = {"begin": False, "end": True}  # RFC 7313 section 3; "request" asks us, ExaBGP answers
 
 
 class Feed:
