@@ -43,7 +43,7 @@ class Hello:
     """A connection to the helper began, or lines were lost on it.
 
     gap False: all that ExaBGP has said since its start follows. gap True: ask each peer that is up for a refresh, and take
-    what isn't in `peers` or isn't up as down. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP.
+    what isn't in `peers` or isn't up as down; a refresh that was under way is void, its end proves nothing. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP.
     """
 
     epoch: str

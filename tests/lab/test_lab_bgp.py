@@ -165,19 +165,18 @@ def test_launcher_killed_leaves_no_process(lab: Lab) -> None:
 
 
 def test_second_instance_is_refused(lab: Lab) -> None:
-    with Listener(lab.run_directory) as control, lab.launched() as launched, lab.launched() as second:
+    with Listener(lab.run_directory) as control, lab.launched() as launched:
         control.wait(events.Hello)
         assert launched.process is not None
-        second.start()
-        assert second.process is not None
-        assert second.process.wait(10) == 1
-        assert f"runs already (pid {launched.process.pid}" in second.log.read_text()
+        with lab.launched() as second:
+            assert second.process is not None
+            assert second.process.wait(10) == 1
+            assert f"runs already (pid {launched.process.pid}" in second.log.read_text()
         assert launched.process.poll() is None
 
 
 def test_namespace_that_is_not_there(lab: Lab) -> None:
-    missing = Launched(lab.run_directory, "drlab-not-there", [])
-    with missing:
+    with Launched(lab.run_directory, "drlab-not-there", []) as missing:
         assert missing.process is not None
         assert missing.process.wait(10) == 1
     assert "network namespace drlab-not-there can't be opened" in missing.log.read_text()
@@ -222,7 +221,7 @@ def test_slow_control_loses_lines_not_sessions(lab: Lab) -> None:
     routes = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(8000)]
     with (
         Listener(lab.run_directory) as control,
-        lab.launched(hold_time=9, buffer_bytes=1 << 16) as launched,
+        lab.launched(hold_time=9, buffer_bytes=1 << 20) as launched,
         lab.bird(["198.51.100.0/24"], hold_time=9) as bird,
     ):
         control.wait(events.EndOfRib, count=2)
@@ -245,6 +244,7 @@ def test_slow_control_loses_lines_not_sessions(lab: Lab) -> None:
         wait_for(lambda: any(mark.end for mark in control.of(events.RefreshMark)), 20, "the refresh's end")
         last_begin = max(i for i, event in enumerate(control.events) if event == events.RefreshMark(V4, "ipv4", False))
         fresh = [event for event in control.events[last_begin:] if isinstance(event, events.Update)]
+        assert len(control.of(events.Hello)) == 2
         assert prefixes(fresh) == set(routes)
         assert launched.stop() == 0
 
