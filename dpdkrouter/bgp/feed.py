@@ -179,6 +179,9 @@ class Feed:
             for family, groups in announced
             for group in nlri.next_hop_groups(groups)
         ]
+        if update.get("attribute", {}).get("error") == "treat-as-withdraw":
+            self.counters["malformed"] += 1
+            self._out.event(MalformedUpdate(peer, "attributes are malformed, says ExaBGP"))
         for family, routes in gone:
             self._out.withdraw(peer, family.name, routes)
         for family, group, routes in come:
