@@ -1,8 +1,9 @@
 """Path attributes as values, decoded from ExaBGP's JSON, and the checks of RFC 7606 that ExaBGP leaves to us.
 
-ExaBGP 5.0.15 turns most malformed attributes into withdrawals by itself. It announces a malformed ORIGIN as the
-string "invalid", and does not look for missing mandatory attributes: `parse` refuses both, and the caller treats the
-routes as withdrawn. Attributes that we don't know are left out: we announce nothing that a peer told us.
+ExaBGP 5.0.15 turns most malformed attributes into withdrawals by itself. It announces a malformed ORIGIN as
+the string "invalid", and does not look for missing mandatory attributes: `parse` refuses both, and the
+caller treats the routes as withdrawn. Attributes that we don't know are left out: we announce nothing that
+a peer told us.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class AsSegment:
 class BgpAttributes:
     """The attributes of an announcement.
 
-    next_hop and link_local: network order, 4 or 16 bytes. IPv4 identifiers are integers, extended communities the
-    64-bit value, large communities their three parts (RFC 8092), communities the 32-bit value (RFC 1997).
+    next_hop and link_local: network order, 4 or 16 bytes. IPv4 identifiers are integers, extended
+    communities the 64-bit value, large communities their three parts (RFC 8092), communities the 32-bit
+    value (RFC 1997).
     """
 
     origin: int
@@ -64,8 +66,8 @@ class MalformedAttributesError(ValueError):
 def parse(found: dict[str, Any], next_hop: bytes, link_local: bytes | None, internal: bool) -> BgpAttributes:
     """Attributes of an UPDATE's `attribute` object; raises MalformedAttributesError with the reason.
 
-    `internal` tells an iBGP session: LOCAL_PREF is mandatory there, and ignored otherwise, like ORIGINATOR_ID and
-    CLUSTER_LIST (RFC 7606 sections 7.5, 7.9, 7.10).
+    `internal` tells an iBGP session: LOCAL_PREF is mandatory there, and ignored otherwise, like
+    ORIGINATOR_ID and CLUSTER_LIST (RFC 7606 sections 7.5, 7.9, 7.10).
     """
     for name in ("origin", "as-path"):
         if name not in found:

@@ -1,7 +1,8 @@
 """Consecutive updates of one peer, family and attributes become one: arrays stay large, order stays right.
 
-An Update's withdrawals apply before its announcements. So announcements may join withdrawals that came before, and
-more announcements of the same attributes may follow; a withdrawal after an announcement begins a new Update.
+An Update's withdrawals apply before its announcements. So announcements may join withdrawals that came
+before, and more announcements of the same attributes may follow; a withdrawal after an announcement begins
+a new Update.
 """
 
 from __future__ import annotations
@@ -79,18 +80,20 @@ class Coalescer:
 
     def _close(self) -> None:
         if self._messages:
-            self._events.append(Update(
-                peer=self._peer,
-                family=self._family,
-                attributes=self._attributes,
-                announced=bytes(self._announced.prefixes),
-                announced_lengths=bytes(self._announced.lengths),
-                announced_path_ids=bytes(self._announced.path_ids),
-                withdrawn=bytes(self._withdrawn.prefixes),
-                withdrawn_lengths=bytes(self._withdrawn.lengths),
-                withdrawn_path_ids=bytes(self._withdrawn.path_ids),
-                messages=self._messages,
-            ))
+            self._events.append(
+                Update(
+                    peer=self._peer,
+                    family=self._family,
+                    attributes=self._attributes,
+                    announced=bytes(self._announced.prefixes),
+                    announced_lengths=bytes(self._announced.lengths),
+                    announced_path_ids=bytes(self._announced.path_ids),
+                    withdrawn=bytes(self._withdrawn.prefixes),
+                    withdrawn_lengths=bytes(self._withdrawn.lengths),
+                    withdrawn_path_ids=bytes(self._withdrawn.path_ids),
+                    messages=self._messages,
+                )
+            )
         self._peer = self._family = ""
         self._attributes = None
         self._announced, self._withdrawn = _Arrays(), _Arrays()

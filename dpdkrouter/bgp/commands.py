@@ -1,11 +1,12 @@
 """Commands for ExaBGP, as lines: pure. The control process writes them to the helper's socket.
 
-ExaBGP 5.0.15 takes `announce attributes next-hop H nlri P P P` with many prefixes a line; CHUNK prefixes a line keep a line far
-below its bound of 1 MiB and its reactor responsive. It keeps announced routes by itself across a session's loss and a
-helper's respawn, and sends an End-of-RIB (RFC 4724 section 2) only when told, because of `manual-eor`.
+ExaBGP 5.0.15 takes `announce attributes next-hop H nlri P P P` with many prefixes a line; CHUNK prefixes a
+line keep a line far below its bound of 1 MiB and its reactor responsive. It keeps announced routes by
+itself across a session's loss and a helper's respawn, and sends an End-of-RIB (RFC 4724 section 2) only
+when told, because of `manual-eor`.
 
-`next-hop self` is the session's local address, so it works only for the family that the session runs over: for the
-other one give `next_hop`.
+`next-hop self` is the session's local address, so it works only for the family that the session runs over:
+for the other one give `next_hop`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def route_refresh(peer: str, family: str) -> str:
 
 
 def teardown(peer: str, subcode: int = 4) -> str:
-    """The line that ends a session (Cease, RFC 4486: 2 shutdown, 4 reset); ExaBGP connects again afterwards."""
+    """The line that ends a session (Cease, RFC 4486: 2 shutdown, 4 reset); ExaBGP connects again
+    afterwards.
+    """
     if not 0 <= subcode <= 255:
         raise ValueError(f"Cease subcode {subcode} is out of range 0 to 255")
     return f"neighbor {_address(peer)} teardown {subcode}"
@@ -60,7 +63,7 @@ def _lines(peer: str, action: str, prefixes: Iterable[str], next_hop: str) -> li
     if len({network.version for network in networks}) > 1:
         raise ValueError("prefixes of both families in one command: give one family at a time")
     return [
-        f"{start} {' '.join(str(network) for network in networks[first:first + CHUNK])}"
+        f"{start} {' '.join(str(network) for network in networks[first : first + CHUNK])}"
         for first in range(0, len(networks), CHUNK)
     ]
 

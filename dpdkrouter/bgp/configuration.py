@@ -1,16 +1,18 @@
 """ExaBGP's configuration, rendered from our own settings.
 
-Pure: settings in, text out. The launcher writes the text to the run directory. Everything that reaches the text
-is either a number, an address parsed and printed again, or text passed through `_quoted`, so no setting can add a
-statement of its own.
+Pure: settings in, text out. The launcher writes the text to the run directory. Everything that reaches the
+text is either a number, an address parsed and printed again, or text passed through `_quoted`, so no
+setting can add a statement of its own.
 
-ExaBGP's tokeniser (5.0.15, configuration/core/format.py) resolves backslash escapes before it looks for quotes and
-lets either quote end or switch a string, so a quote inside a string can't be written at all: `_quoted` replaces it by
-its typographic twin. A description is shown by ExaBGP's own tools only; the router's come from our configuration.
+ExaBGP's tokeniser (5.0.15, configuration/core/format.py) resolves backslash escapes before it looks for
+quotes and lets either quote end or switch a string, so a quote inside a string can't be written at all:
+`_quoted` replaces it by its typographic twin. A description is shown by ExaBGP's own tools only; the
+router's come from our configuration.
 
-Why each option: `manual-eor`, because the automatic End-of-RIB is sent before the routes announced by API and a
-restart would then lose them at the peer (RFC 4724 section 4.1); `adj-rib-in false`, because our RIB holds the routes and a
-second copy is only memory; `adj-rib-out` stays on, route refresh (RFC 2918) is answered from it.
+Why each option: `manual-eor`, because the automatic End-of-RIB is sent before the routes announced by API
+and a restart would then lose them at the peer (RFC 4724 section 4.1); `adj-rib-in false`, because our RIB
+holds the routes and a second copy is only memory; `adj-rib-out` stays on, route refresh (RFC 2918) is
+answered from it.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def _neighbor(peer: BgpPeer, api_name: str) -> list[str]:
     local = _address(peer.local_address, "local_address")
     if address.version != local.version:
         raise BgpError(
-            f"neighbour {address}: local_address {local} is of the other family; give an IPv{address.version} address"
+            f"neighbour {address}: local_address {local} is of the other family; "
+            f"give an IPv{address.version} address"
         )
     if not peer.families or any(family not in FAMILIES for family in peer.families):
         raise BgpError(f"neighbour {address}: families {peer.families!r}; allowed: {', '.join(FAMILIES)}")

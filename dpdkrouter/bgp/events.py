@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Capabilities:
     """What a peer's OPEN offered (RFC 5492).
 
-    families: those it speaks; without the multiprotocol capability IPv4 alone (RFC 4760). restart_time None: no graceful
-    restart; forwarding_kept: families whose forwarding state it kept (RFC 4724 section 3). add_path_sent: families in
-    which it may send several paths a prefix (RFC 7911).
+    families: those it speaks; without the multiprotocol capability IPv4 alone (RFC 4760). restart_time
+    None: no graceful restart; forwarding_kept: families whose forwarding state it kept (RFC 4724 section
+    3). add_path_sent: families in which it may send several paths a prefix (RFC 7911).
     """
 
     families: frozenset[str] = frozenset({"ipv4"})
@@ -42,8 +42,9 @@ class PeerState:
 class Hello:
     """A connection to the helper began, or lines were lost on it.
 
-    gap False: all that ExaBGP has said since its start follows. gap True: ask each peer that is up for a refresh, and take
-    what isn't in `peers` or isn't up as down; a refresh that was under way is void, its end proves nothing. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP.
+    gap False: all that ExaBGP has said since its start follows. gap True: ask each peer that is up for a
+    refresh, and take what isn't in `peers` or isn't up as down; a refresh that was under way is void, its
+    end proves nothing. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP.
     """
 
     epoch: str
@@ -77,8 +78,9 @@ class PeerDown:
 class Update:
     """Routes of one family with the same attributes; `withdrawn` is to be applied before `announced`.
 
-    Packed arrays, one entry a route: prefixes of 4 (ipv4) or 16 (ipv6) bytes in network order with host bits clear, lengths of one byte,
-    path ids of 4 bytes in network order, empty when no route has one (RFC 7911). attributes None: nothing announced.
+    Packed arrays, one entry a route: prefixes of 4 (ipv4) or 16 (ipv6) bytes in network order with host
+    bits clear, lengths of one byte, path ids of 4 bytes in network order, empty when no route has one (RFC
+    7911). attributes None: nothing announced.
     """
 
     peer: str
@@ -137,5 +139,13 @@ class FeedError:
 
 
 Event = (
-    Hello | PeerUp | PeerDown | Update | MalformedUpdate | EndOfRib | RefreshMark | NotificationEvent | FeedError
+    Hello
+    | PeerUp
+    | PeerDown
+    | Update
+    | MalformedUpdate
+    | EndOfRib
+    | RefreshMark
+    | NotificationEvent
+    | FeedError
 )

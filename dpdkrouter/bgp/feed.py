@@ -1,11 +1,12 @@
 """ExaBGP's JSON feed, decoded: bytes in, events out; sans-I/O.
 
-The control process gives what it reads from the helper's socket to Feed.receive, one Feed a connection. Nothing that
-comes in raises: what can't be read is counted, what is malformed by the rules of BGP becomes a withdrawal (RFC 7606), a line
-beyond LINE_LIMIT becomes a FeedError. Consecutive updates of the same peer, family and attributes come out as one.
+The control process gives what it reads from the helper's socket to Feed.receive, one Feed a connection.
+Nothing that comes in raises: what can't be read is counted, what is malformed by the rules of BGP becomes a
+withdrawal (RFC 7606), a line beyond LINE_LIMIT becomes a FeedError. Consecutive updates of the same peer,
+family and attributes come out as one.
 
-Two habits of ExaBGP 5.0.15: with a next hop of 32 bytes (RFC 2545 section 3: global and link-local) it lists every
-prefix twice, once for each; a missing next hop is the string "no-nexthop".
+Two habits of ExaBGP 5.0.15: with a next hop of 32 bytes (RFC 2545 section 3: global and link-local) it
+lists every prefix twice, once for each; a missing next hop is the string "no-nexthop".
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _REFRESH_MARKS = {"begin": False, "end": True}  # RFC 7313 section 3; "request" 
 class Feed:
     """The decoder of one connection.
 
-    `counters`: lines, updates, garbage (lines that are no JSON of ExaBGP's), ignored (known, of no use), malformed
-    (updates treated as withdrawn), too_long.
+    `counters`: lines, updates, garbage (lines that are no JSON of ExaBGP's), ignored (known, of no use),
+    malformed (updates treated as withdrawn), too_long.
     """
 
     def __init__(self, line_limit: int = LINE_LIMIT) -> None:
@@ -123,13 +124,15 @@ class Feed:
     def _state(self, peer: str, neighbor: dict[str, Any]) -> None:
         state = neighbor["state"]
         if state == "up":
-            self._out.event(PeerUp(
-                peer=peer,
-                local_address=str(neighbor["address"]["local"]),
-                asn=int(neighbor["asn"]["peer"]),
-                local_asn=int(neighbor["asn"]["local"]),
-                capabilities=self._opens.get(peer),
-            ))
+            self._out.event(
+                PeerUp(
+                    peer=peer,
+                    local_address=str(neighbor["address"]["local"]),
+                    asn=int(neighbor["asn"]["peer"]),
+                    local_asn=int(neighbor["asn"]["local"]),
+                    capabilities=self._opens.get(peer),
+                )
+            )
         elif state == "down":
             self._opens.pop(peer, None)
             self._out.event(PeerDown(peer, str(neighbor.get("reason", ""))))
@@ -138,13 +141,15 @@ class Feed:
 
     def _notification(self, peer: str, neighbor: dict[str, Any]) -> None:
         found = neighbor["notification"]
-        self._out.event(NotificationEvent(
-            peer=peer,
-            direction=str(neighbor["direction"]),
-            code=int(found["code"]),
-            subcode=int(found["subcode"]),
-            text=str(found.get("message", "")),
-        ))
+        self._out.event(
+            NotificationEvent(
+                peer=peer,
+                direction=str(neighbor["direction"]),
+                code=int(found["code"]),
+                subcode=int(found["subcode"]),
+                text=str(found.get("message", "")),
+            )
+        )
 
     def _refresh(self, peer: str, neighbor: dict[str, Any]) -> None:
         found = neighbor["route-refresh"]

@@ -1,22 +1,23 @@
 """The process that ExaBGP runs: its JSON feed goes to the control process, commands come back.
 
-ExaBGP stops when a reader stops, and ends when its helper dies often, so this program reads stdin always, never waits
-for anyone and never exits while ExaBGP lives. The control process listens on a Unix socket; the helper is the client
-and reconnects for ever. What the control process hasn't read waits in `FeedBuffer`, bounded; beyond the bound lines are
-dropped and the loss is said.
+ExaBGP stops when a reader stops, and ends when its helper dies often, so this program reads stdin always,
+never waits for anyone and never exits while ExaBGP lives. The control process listens on a Unix socket; the
+helper is the client and reconnects for ever. What the control process hasn't read waits in `FeedBuffer`,
+bounded; beyond the bound lines are dropped and the loss is said.
 
 The first line of a connection, and one after every loss, is a hello in JSON:
 
     {"dpdkrouter": "hello", "epoch": "9f..", "connection": 2, "gap": true, "dropped": 17, "exabgp": 4711,
      "peers": [{"address": "192.0.2.9", "state": "up", "neighbor": {..}, "open": {..}}, ..]}
 
-`gap` false: the lines that follow hold all that ExaBGP has said since it started, so no peer is listed. `gap` true:
-something before this line is missing (dropped, lost with the last connection, or said before the helper itself was
-respawned): `peers` is the state now, and whoever reads asks those that are up for a route refresh.
+`gap` false: the lines that follow hold all that ExaBGP has said since it started, so no peer is listed.
+`gap` true: something before this line is missing (dropped, lost with the last connection, or said before
+the helper itself was respawned): `peers` is the state now, and whoever reads asks those that are up for a
+route refresh.
 
-ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT`, once a (re)spawn: standard library only, no import from
-the package. MARKER is a file that the launcher removes before it starts ExaBGP: if it is there, this is a respawn.
-Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
+ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT`, once a (re)spawn: standard library only,
+no import from the package. MARKER is a file that the launcher removes before it starts ExaBGP: if it is
+there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class PeerStates:
             kind, neighbor = message["type"], message["neighbor"]
             address = neighbor["address"]["peer"]
             if kind == "open" and neighbor.get("direction") == "receive":
-                self._peers.setdefault(address, {"address": address, "state": "down"})["open"] = neighbor["open"]
+                self._peers.setdefault(address, {"address": address, "state": "down"})["open"] = neighbor[
+                    "open"
+                ]
             elif kind == "state" and neighbor["state"] in ("up", "down"):
                 peer = self._peers.setdefault(address, {"address": address})
                 peer["state"] = neighbor["state"]
@@ -153,15 +156,20 @@ class FeedBuffer:
         self._clear()
 
     def _hello(self) -> None:
-        line = json.dumps({
-            "dpdkrouter": "hello",
-            "epoch": self._epoch,
-            "connection": self._connection,
-            "gap": self._gap,
-            "dropped": self.dropped,
-            "exabgp": os.getppid(),
-            "peers": self._peers.listing() if self._gap else [],
-        }).encode() + b"\n"
+        line = (
+            json.dumps(
+                {
+                    "dpdkrouter": "hello",
+                    "epoch": self._epoch,
+                    "connection": self._connection,
+                    "gap": self._gap,
+                    "dropped": self.dropped,
+                    "exabgp": os.getppid(),
+                    "peers": self._peers.listing() if self._gap else [],
+                }
+            ).encode()
+            + b"\n"
+        )
         # At the front: a hello without a gap precedes the lines that waited for it; with one, nothing waits.
         self._blocks.appendleft(line)
         self._size += len(line)
@@ -173,7 +181,9 @@ class FeedBuffer:
         return self._blocks[0] if self._blocks else b""
 
     def sent(self, count: int) -> None:
-        """`count` bytes of next_block() were sent; after a loss, the hello follows when all that was kept is out."""
+        """`count` bytes of next_block() were sent; after a loss, the hello follows when all that was kept
+        is out.
+        """
         block = self._blocks[0]
         self._size -= count
         if count < len(block):
@@ -185,7 +195,9 @@ class FeedBuffer:
 
 
 class CommandBuffer:
-    """Commands on their way to ExaBGP: whole lines of printable ASCII, because ExaBGP kills a helper that sends else."""
+    """Commands on their way to ExaBGP: whole lines of printable ASCII, because ExaBGP kills a helper that
+    sends else.
+    """
 
     def __init__(self) -> None:
         self._partial = b""
@@ -217,7 +229,7 @@ class CommandBuffer:
         self._skipping_line = False
 
 
-class ExabgpGone(Exception):
+class ExabgpGoneError(Exception):
     """stdin or stdout is closed: the work is over."""
 
 
@@ -240,7 +252,7 @@ class Helper:
         while True:
             try:
                 self.step()
-            except ExabgpGone:
+            except ExabgpGoneError:
                 self._send()
                 return
             except Exception as error:  # an exit here would end ExaBGP and every session
@@ -298,7 +310,7 @@ class Helper:
         except BlockingIOError:
             return
         if not data:
-            raise ExabgpGone
+            raise ExabgpGoneError
         self._buffer.feed(data)
 
     def _write_commands(self) -> None:
@@ -308,7 +320,7 @@ class Helper:
             return
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise ExabgpGone from error
+                raise ExabgpGoneError from error
             raise
         del self._commands.pending[:count]
 
@@ -351,7 +363,9 @@ def _is_respawn(marker: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, and the buffer's bound in bytes."""
+    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, and the buffer's bound in
+    bytes.
+    """
     socket_path, marker, limit = arguments
     Helper(socket_path, FeedBuffer(os.urandom(8).hex(), _is_respawn(marker), int(limit))).run()
     return 0

@@ -1,12 +1,13 @@
 """What `dpdkrouter bgp` runs: pinned ExaBGP in the router's network namespace, supervised.
 
-Invariants: one instance a run directory (a lock that the kernel releases with the process); when this process ends, for
-whatever reason, so do ExaBGP and its helper (parent-death signal, the helper's stdin, child subreaper); nothing stays
-in the run directory. ExaBGP gets SIGTERM first and SIGKILL after STOP_SECONDS.
+Invariants: one instance a run directory (a lock that the kernel releases with the process); when this
+process ends, for whatever reason, so do ExaBGP and its helper (parent-death signal, the helper's stdin,
+child subreaper); nothing stays in the run directory. ExaBGP gets SIGTERM first and SIGKILL after
+STOP_SECONDS.
 
-With graceful restart negotiated, ExaBGP closes sessions without a NOTIFICATION when it is told to stop, and peers keep our
-routes for the restart time (RFC 4724 section 4.2): right for a restart. Before a planned end of the router the control
-process withdraws.
+With graceful restart negotiated, ExaBGP closes sessions without a NOTIFICATION when it is told to stop, and
+peers keep our routes for the restart time (RFC 4724 section 4.2): right for a restart. Before a planned end
+of the router the control process withdraws.
 
 Signals are taken synchronously (sigtimedwait), in the main thread; no thread is started.
 """
@@ -55,7 +56,9 @@ class LaunchSettings:
 
 
 def run(settings: LaunchSettings) -> int:
-    """Run ExaBGP until a stop signal (returns 0); raises BgpError or AlreadyRunningError when it can't or when it ends."""
+    """Run ExaBGP until a stop signal (returns 0); raises BgpError or AlreadyRunningError when it can't or
+    when it ends.
+    """
     check_version()
     settings.run_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     with _lock(settings.run_directory / "bgp.lock"), _signals_held():
@@ -77,7 +80,9 @@ def check_version() -> None:
     try:
         found = importlib.metadata.version("exabgp")
     except importlib.metadata.PackageNotFoundError:
-        raise BgpError(f"exabgp is not installed for {sys.executable}: pip install exabgp=={EXABGP_VERSION}") from None
+        raise BgpError(
+            f"exabgp is not installed for {sys.executable}: pip install exabgp=={EXABGP_VERSION}"
+        ) from None
     if found != EXABGP_VERSION:
         raise BgpError(
             f"exabgp {found} is installed for {sys.executable}, {EXABGP_VERSION} is needed: "
@@ -105,7 +110,8 @@ def enter_namespace(name: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise BgpError(
-            f"network namespace {name} can't be opened ({path}: {error.strerror}): start `dpdkrouter control` first"
+            f"network namespace {name} can't be opened ({path}: {error.strerror}): "
+            "start `dpdkrouter control` first"
         ) from None
     try:
         if _libc.setns(fd, _CLONE_NEWNET) != 0:
@@ -129,7 +135,8 @@ def environment(log_level: str) -> dict[str, str]:
         "log_enable": "true",
         "log_level": log_level,
         "log_short": "false",
-        # Wildcards: the router's addresses may come later than this process, and the namespace is the router's own.
+        # Wildcards: the router's addresses may come later than this process, and the namespace is the
+        # router's own.
         "tcp_bind": "0.0.0.0 ::",
     }
     return kept | {f"exabgp_{name}": value for name, value in chosen.items()}
@@ -152,8 +159,11 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise AlreadyRunningError(f"dpdkrouter bgp runs already (pid {pid}, lock {path}): stop it first") from None
-        # The one before may have removed the file between our open and our lock: then the lock is on a dead file.
+            raise AlreadyRunningError(
+                f"dpdkrouter bgp runs already (pid {pid}, lock {path}): stop it first"
+            ) from None
+        # The one before may have removed the file between our open and our lock: then the lock is on a dead
+        # file.
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(fd).st_ino == path.stat().st_ino:
                 break
@@ -192,7 +202,8 @@ def _supervise(configuration: Path, log_level: str) -> int:
         [sys.executable, "-m", "exabgp", "server", str(configuration)],
         env=environment(log_level),
         stdin=subprocess.DEVNULL,
-        # A session of its own: Ctrl-C in a terminal reaches this process only, which then stops ExaBGP in order.
+        # A session of its own: Ctrl-C in a terminal reaches this process only, which then stops ExaBGP in
+        # order.
         start_new_session=True,
         preexec_fn=lambda: _in_child(parent_pid),
     )
@@ -209,7 +220,9 @@ def _supervise(configuration: Path, log_level: str) -> int:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> bool:
-    """True when we were told to stop (ExaBGP has ended then, or its time is over), False when ExaBGP ended."""
+    """True when we were told to stop (ExaBGP has ended then, or its time is over), False when ExaBGP
+    ended.
+    """
     deadline: float | None = None
     while child.poll() is None:
         left = 60.0 if deadline is None else deadline - time.monotonic()

@@ -1,4 +1,6 @@
-"""Prefixes and next hops of an UPDATE in ExaBGP's JSON, as packed arrays (RFC 4271 section 4.3, 4760, 2545, 7911)."""
+"""Prefixes and next hops of an UPDATE in ExaBGP's JSON, as packed arrays (RFC 4271 section 4.3, 4760,
+2545, 7911).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class NextHopGroup:
 
 
 def pack(family: Family, routes: list[dict[str, str]]) -> Packed:
-    """Pack `[{"nlri": "192.0.2.0/24", "path-information": "0.0.0.4"}, ..]`; raises ValueError, KeyError, OSError, TypeError."""
+    """Pack `[{"nlri": "192.0.2.0/24", "path-information": "0.0.0.4"}, ..]`; raises ValueError, KeyError,
+    OSError, TypeError.
+    """
     prefixes, lengths, path_ids = [], bytearray(), bytearray()
     any_path_id = False
     masks, size = family.host_masks, family.size
@@ -70,7 +74,9 @@ def pack(family: Family, routes: list[dict[str, str]]) -> Packed:
 
 
 def next_hop_groups(groups: dict[str, Any]) -> list[NextHopGroup]:
-    """The next hops of one family's announcements, a link-local one joined to the global one that it came with."""
+    """The next hops of one family's announcements, a link-local one joined to the global one that it came
+    with.
+    """
     found = [NextHopGroup(text, *_next_hop(text), routes) for text, routes in groups.items()]
     alone = [group for group in found if group.next_hop is not None or group.link_local is None]
     local = [group for group in found if group.next_hop is None and group.link_local is not None]
@@ -79,11 +85,14 @@ def next_hop_groups(groups: dict[str, Any]) -> list[NextHopGroup]:
         twin = next((other for other in local if other.routes == group.routes), None)
         if twin is not None:
             local.remove(twin)
-            # A speaker without a global address sends :: there (RFC 2545 leaves it no choice): the link-local one counts.
+            # A speaker without a global address sends :: there (RFC 2545 leaves it no choice): the link-
+            # local one counts.
             usable = group.next_hop if group.next_hop is not None else twin.link_local
             group = NextHopGroup(group.text, usable, twin.link_local, group.routes)
         joined.append(group)
-    return joined + [NextHopGroup(other.text, other.link_local, other.link_local, other.routes) for other in local]
+    return joined + [
+        NextHopGroup(other.text, other.link_local, other.link_local, other.routes) for other in local
+    ]
 
 
 def _next_hop(text: str) -> tuple[bytes | None, bytes | None]:

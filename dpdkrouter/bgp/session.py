@@ -1,8 +1,8 @@
 """The table of peer sessions that `bgp summary` shows: fed with events, sans-I/O, time as an argument.
 
 One Sessions object belongs to the control process's event loop. Prefix counts come from the RIB: a count of
-announcements and withdrawals would be wrong after the first replaced route. `note` takes every event of the feed in
-order; `feed_lost` is for the moment when the helper's connection ends.
+announcements and withdrawals would be wrong after the first replaced route. `note` takes every event of the
+feed in order; `feed_lost` is for the moment when the helper's connection ends.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 class SessionView:
     """One line of `bgp summary`.
 
-    state: "up", "down", or "unknown" while nothing is heard from ExaBGP. since: when the state began, in the caller's clock.
-    prefixes: received, by family. updates: UPDATE messages since the session came up. pending: families whose
-    End-of-RIB hasn't come (only with a peer that does graceful restart; others need not send one).
-    last_error: why it went down last, or the last NOTIFICATION. flaps: how often an Established session was lost.
+    state: "up", "down", or "unknown" while nothing is heard from ExaBGP. since: when the state began, in
+    the caller's clock. prefixes: received, by family. updates: UPDATE messages since the session came up.
+    pending: families whose End-of-RIB hasn't come (only with a peer that does graceful restart; others need
+    not send one). last_error: why it went down last, or the last NOTIFICATION. flaps: how often an
+    Established session was lost.
     """
 
     peer: str
@@ -129,7 +130,9 @@ class Sessions:
         return session.state == "up" and not session.pending()
 
     def view(self, prefixes: Mapping[str, Mapping[str, int]]) -> list[SessionView]:
-        """All sessions in the order of the configuration; `prefixes` maps peer and family to the RIB's count."""
+        """All sessions in the order of the configuration; `prefixes` maps peer and family to the RIB's
+        count.
+        """
         return [
             SessionView(
                 peer=address,
@@ -166,7 +169,8 @@ class Sessions:
         if session.state == "up":
             session.flaps += 1
             session.ended.clear()
-        # ExaBGP repeats an attempt every few seconds; only what ended a session, or the first reason, is news.
+        # ExaBGP repeats an attempt every few seconds; only what ended a session, or the first reason, is
+        # news.
         if session.state != "down" and not (reason.startswith("notification") and session.last_error):
             session.last_error = reason
         self._set_state(session, "down", now)
@@ -202,7 +206,9 @@ _CEASE = {  # RFC 4486, 8538, 9384
 
 
 def notification_text(event: NotificationEvent) -> str:
-    """A NOTIFICATION in words, for example `received cease / administrative shutdown: "Shutdown Communication: ..."`."""
+    """A NOTIFICATION in words, for example `received cease / administrative shutdown: "Shutdown
+    Communication: ..."`.
+    """
     verb = "received" if event.direction == "receive" else "sent"
     code = _CODES.get(event.code, f"code {event.code}")
     if event.code == 6:

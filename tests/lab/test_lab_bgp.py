@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dpdkrouter.bgp import commands, events
-from dpdkrouter.bgp.configuration import BgpPeer
-
 from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
 from lab.harness.launched import Launched, Listener
 from lab.harness.speaker import attribute, update_body
+
+from dpdkrouter.bgp import commands, events
+from dpdkrouter.bgp.configuration import BgpPeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,9 @@ class Lab:
 
     def launched(self, hold_time: int = 90, buffer_bytes: int = 64 << 20) -> Launched:
         peers = [
-            BgpPeer(V4, 65001, "192.0.2.1", 65000, "192.0.2.1", hold_time=hold_time, description='tr"an;}\nsit'),
+            BgpPeer(
+                V4, 65001, "192.0.2.1", 65000, "192.0.2.1", hold_time=hold_time, description='tr"an;}\nsit'
+            ),
             BgpPeer(V6, 65001, "2001:db8::1", 65000, "192.0.2.1", families=("ipv6",), hold_time=hold_time),
         ]
         return Launched(self.run_directory, self.router.name, peers, buffer_bytes)
@@ -84,12 +86,13 @@ def prefixes(updates: list[events.Update], announced: bool = True) -> set[str]:
     found = set()
     for update in updates:
         packed, lengths = (
-            (update.announced, update.announced_lengths) if announced
+            (update.announced, update.announced_lengths)
+            if announced
             else (update.withdrawn, update.withdrawn_lengths)
         )
         size, family = (4, socket.AF_INET) if update.family == "ipv4" else (16, socket.AF_INET6)
         for index, length in enumerate(lengths):
-            found.add(f"{socket.inet_ntop(family, packed[index * size:(index + 1) * size])}/{length}")
+            found.add(f"{socket.inet_ntop(family, packed[index * size : (index + 1) * size])}/{length}")
     return found
 
 
@@ -110,18 +113,30 @@ def test_routes_come_in_and_ours_go_out(lab: Lab) -> None:
         assert v6.link_local is not None
 
         many = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(1200)]
-        control.send(commands.encode([
-            *commands.announce(V4, many), *commands.announce(V6, ["2001:db8:100::/48"]),
-            commands.end_of_rib(V4, "ipv4"), commands.end_of_rib(V6, "ipv6"),
-        ]))
+        control.send(
+            commands.encode(
+                [
+                    *commands.announce(V4, many),
+                    *commands.announce(V6, ["2001:db8:100::/48"]),
+                    commands.end_of_rib(V4, "ipv4"),
+                    commands.end_of_rib(V6, "ipv6"),
+                ]
+            )
+        )
         wait_for(lambda: bird.has_route("2001:db8:100::/48"), 10, "our IPv6 route at BIRD")
-        wait_for(lambda: f"{len(many)} imported" in bird.birdc("show protocols all peer0"), 15, "our IPv4 routes")
+        wait_for(
+            lambda: f"{len(many)} imported" in bird.birdc("show protocols all peer0"), 15, "our IPv4 routes"
+        )
         control.send(commands.encode(commands.withdraw(V4, many[1:])))
-        wait_for(lambda: "1 imported" in bird.birdc("show protocols all peer0"), 15, "the withdrawal of our routes")
+        wait_for(
+            lambda: "1 imported" in bird.birdc("show protocols all peer0"), 15, "the withdrawal of our routes"
+        )
 
         bird.set_routes(routes[:1])
         wait_for(
-            lambda: prefixes(control.of(events.Update), announced=False) == set(routes[1:]), 10, "BIRD's withdrawal"
+            lambda: prefixes(control.of(events.Update), announced=False) == set(routes[1:]),
+            10,
+            "BIRD's withdrawal",
         )
         control.send(commands.encode([commands.route_refresh(V4, "ipv4")]))
         assert [mark.end for mark in control.wait(events.RefreshMark, count=2)] == [False, True]
@@ -184,7 +199,11 @@ def test_namespace_that_is_not_there(lab: Lab) -> None:
 
 
 def test_helper_killed_is_respawned_and_says_so(lab: Lab) -> None:
-    with Listener(lab.run_directory) as control, lab.launched() as launched, lab.bird(["198.51.100.0/24"]) as bird:
+    with (
+        Listener(lab.run_directory) as control,
+        lab.launched() as launched,
+        lab.bird(["198.51.100.0/24"]) as bird,
+    ):
         control.wait(events.EndOfRib, count=2)
         control.send(commands.encode(commands.announce(V4, ["203.0.113.0/24"])))
         wait_for(lambda: bird.has_route("203.0.113.0/24"), 10, "our route at BIRD")
@@ -242,7 +261,9 @@ def test_slow_control_loses_lines_not_sessions(lab: Lab) -> None:
         assert not control.of(events.PeerDown)
         control.send(commands.encode([commands.route_refresh(V4, "ipv4")]))
         wait_for(lambda: any(mark.end for mark in control.of(events.RefreshMark)), 20, "the refresh's end")
-        last_begin = max(i for i, event in enumerate(control.events) if event == events.RefreshMark(V4, "ipv4", False))
+        last_begin = max(
+            i for i, event in enumerate(control.events) if event == events.RefreshMark(V4, "ipv4", False)
+        )
         fresh = [event for event in control.events[last_begin:] if isinstance(event, events.Update)]
         assert len(control.of(events.Hello)) == 2
         assert prefixes(fresh) == set(routes)
@@ -267,13 +288,18 @@ NEXT_HOP = attribute(0x40, 3, socket.inet_aton(V4))
 )
 def test_bad_attributes_withdraw_and_keep_the_session(lab: Lab, attributes: bytes, reason: str) -> None:
     """RFC 7606: a good route, then the same prefix with bad attributes, then another good one."""
-    nlri, other = b"\x18" + socket.inet_aton("198.51.100.0")[:3], b"\x18" + socket.inet_aton("203.0.113.0")[:3]
+    nlri, other = (
+        b"\x18" + socket.inet_aton("198.51.100.0")[:3],
+        b"\x18" + socket.inet_aton("203.0.113.0")[:3],
+    )
     good = ORIGIN + AS_PATH + NEXT_HOP
     bodies = [update_body(good, nlri), update_body(attributes, nlri), update_body(good, other)]
     program = str(Path(__file__).with_name("harness") / "speaker.py")
     with Listener(lab.run_directory) as control, lab.launched():
         speaker = subprocess.Popen(
-            lab.peer.command(sys.executable, program, V4, "192.0.2.1", "65001", *(body.hex() for body in bodies)),
+            lab.peer.command(
+                sys.executable, program, V4, "192.0.2.1", "65001", *(body.hex() for body in bodies)
+            ),
             stdin=subprocess.PIPE,
         )
         with contextlib.ExitStack() as stack:
@@ -282,7 +308,9 @@ def test_bad_attributes_withdraw_and_keep_the_session(lab: Lab, attributes: byte
             assert speaker.stdin is not None
             stack.callback(speaker.stdin.close)
             wait_for(
-                lambda: "203.0.113.0/24" in prefixes(control.of(events.Update)), 20, "the route after the bad one"
+                lambda: "203.0.113.0/24" in prefixes(control.of(events.Update)),
+                20,
+                "the route after the bad one",
             )
         updates = control.of(events.Update)
         assert [bad.reason for bad in control.of(events.MalformedUpdate) if reason in bad.reason]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dpdkrouter.bgp import events
-from dpdkrouter.bgp.feed import Feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dpdkrouter.bgp import events
+from dpdkrouter.bgp.feed import Feed
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "exabgp"
 RECORDED = (VECTORS / "bird.jsonl").read_bytes() + (VECTORS / "speaker.jsonl").read_bytes()
@@ -31,8 +32,18 @@ def flat(found: list[events.Event]) -> list[object]:
             assert len(path_ids) in (0, 4 * len(lengths))
             attributes = event.attributes if kind == "announced" else None
             for n, length in enumerate(lengths):
-                path_id = path_ids[4 * n:4 * n + 4] or bytes(4)
-                out.append((kind, event.peer, event.family, packed[size * n:size * n + size], length, path_id, attributes))
+                path_id = path_ids[4 * n : 4 * n + 4] or bytes(4)
+                out.append(
+                    (
+                        kind,
+                        event.peer,
+                        event.family,
+                        packed[size * n : size * n + size],
+                        length,
+                        path_id,
+                        attributes,
+                    )
+                )
     return out
 
 

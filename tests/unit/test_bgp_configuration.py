@@ -6,15 +6,21 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings, render
 from dpdkrouter.errors import BgpError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HELPER = ("/bin/cat", "-u", "/tmp/a b;c {x}")
 PEER = BgpPeer("192.0.2.9", 65001, "192.0.2.1", 65000, "192.0.2.1")
-SIX = BgpPeer("2001:db8::9", 4200000000, "2001:DB8:0::1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), passive=True)
+SIX = BgpPeer(
+    "2001:db8::9", 4200000000, "2001:DB8:0::1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), passive=True
+)
 
 _READ = """
 import json, sys
@@ -29,8 +35,10 @@ if not found.reload():
 print(json.dumps({
     "processes": {name: process["run"] for name, process in found.processes.items()},
     "neighbors": [{
-        "peer": str(n["peer-address"]), "local": str(n["local-address"]), "asn": n["peer-as"], "local_asn": n["local-as"],
-        "router_id": str(n["router-id"]), "description": n["description"], "passive": n["passive"], "hold": n["hold-time"],
+        "peer": str(n["peer-address"]), "local": str(n["local-address"]),
+        "asn": n["peer-as"], "local_asn": n["local-as"],
+        "router_id": str(n["router-id"]), "description": n["description"],
+        "passive": n["passive"], "hold": n["hold-time"],
         "manual_eor": n["manual-eor"], "in": n["adj-rib-in"], "out": n["adj-rib-out"],
         "families": [f"{afi} {safi}" for afi, safi in n.families()],
         "restart": n["capability"]["graceful-restart"], "add_path": n["capability"]["add-path"],
@@ -41,28 +49,48 @@ print(json.dumps({
 """
 
 
-def read_by_exabgp(tmp_path: Path, *peers: BgpPeer) -> dict[str, list[dict[str, object]]]:
+def read_by_exabgp(tmp_path: Path, *peers: BgpPeer) -> Any:
     path = tmp_path / "bgp.conf"
     path.write_text(render(BgpSettings(peers), HELPER), encoding="ascii")
     validated = subprocess.run(
-        [sys.executable, "-m", "exabgp", "validate", "-nr", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "exabgp", "validate", "-nr", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert validated.returncode == 0, validated.stderr
-    done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    found: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
-    return found
+    return json.loads(done.stdout)
 
 
 def test_exabgp_reads_what_was_meant(tmp_path: Path) -> None:
-    found = read_by_exabgp(tmp_path, replace(PEER, hold_time=9, restart_time=0), replace(SIX, add_path_receive=True))
+    found = read_by_exabgp(
+        tmp_path, replace(PEER, hold_time=9, restart_time=0), replace(SIX, add_path_receive=True)
+    )
     assert found["processes"] == {"control": list(HELPER)}
     first, second = found["neighbors"]
     assert first == {
-        "peer": "192.0.2.9", "local": "192.0.2.1", "asn": 65001, "local_asn": 65000, "router_id": "192.0.2.1",
-        "description": "", "passive": False, "hold": 9, "manual_eor": True, "in": False, "out": True,
-        "families": ["ipv4 unicast"], "restart": False, "add_path": 0, "refresh": True, "extended": True,
-        "update_to": ["control"], "changes_to": ["control"],
+        "peer": "192.0.2.9",
+        "local": "192.0.2.1",
+        "asn": 65001,
+        "local_asn": 65000,
+        "router_id": "192.0.2.1",
+        "description": "",
+        "passive": False,
+        "hold": 9,
+        "manual_eor": True,
+        "in": False,
+        "out": True,
+        "families": ["ipv4 unicast"],
+        "restart": False,
+        "add_path": 0,
+        "refresh": True,
+        "extended": True,
+        "update_to": ["control"],
+        "changes_to": ["control"],
     }
     assert (second["peer"], second["local"], second["asn"]) == ("2001:db8::9", "2001:db8::1", 4200000000)
     assert second["families"] == ["ipv4 unicast", "ipv6 unicast"]

@@ -1,4 +1,6 @@
-"""The helper's buffers, and the helper as a process with pipes and a socket instead of ExaBGP and the control process."""
+"""The helper's buffers, and the helper as a process with pipes and a socket instead of ExaBGP and the
+control process.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ from dpdkrouter.bgp import helper
 from dpdkrouter.bgp.helper import CommandBuffer, FeedBuffer
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "exabgp"
-BIRD = (VECTORS / "bird.jsonl").read_bytes().split(b"\n", 1)[1]  # without the hello, which is the helper's own
-UP = BIRD[:BIRD.index(b'"type": "notification"')].rsplit(b"\n", 1)[0] + b"\n"  # all but the end: both sessions up
+BIRD = (
+    (VECTORS / "bird.jsonl").read_bytes().split(b"\n", 1)[1]
+)  # without the hello, which is the helper's own
+UP = (
+    BIRD[: BIRD.index(b'"type": "notification"')].rsplit(b"\n", 1)[0] + b"\n"
+)  # all but the end: both sessions up
 
 
 def drain(buffer: FeedBuffer, step: int = 1 << 20) -> bytes:
@@ -35,7 +41,7 @@ def hello(line: bytes) -> dict[str, object]:
 def test_everything_waits_for_the_first_connection() -> None:
     buffer = FeedBuffer("e", respawned=False)
     for start in range(0, len(BIRD), 7):
-        buffer.feed(BIRD[start:start + 7])
+        buffer.feed(BIRD[start : start + 7])
     buffer.connected()
     first, rest = drain(buffer, 5).split(b"\n", 1)
     found = hello(first)
@@ -58,7 +64,8 @@ def test_a_second_connection_has_a_gap_and_the_peers() -> None:
     peers = found["peers"]
     assert isinstance(peers, list)
     assert {(peer["address"], peer["state"], "open" in peer) for peer in peers} == {
-        ("192.0.2.9", "up", True), ("2001:db8::9", "up", True),
+        ("192.0.2.9", "up", True),
+        ("2001:db8::9", "up", True),
     }
     assert rest == b'{"half": 2}\n'
 
@@ -115,7 +122,8 @@ def test_the_process(tmp_path: Path) -> None:
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", helper.__file__, str(path), str(marker), "100000"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     with start() as process, socket.socket(socket.AF_UNIX) as server:

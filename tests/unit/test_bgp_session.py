@@ -28,7 +28,13 @@ def test_from_unknown_to_up() -> None:
     sessions.note(UP, 3.0)
     sessions.note(events.Update(V4, "ipv4", None, messages=5), 4.0)
     seen = view(sessions)
-    assert (seen.state, seen.since, seen.updates, seen.asn, seen.description) == ("up", 3.0, 5, 65001, "transit")
+    assert (seen.state, seen.since, seen.updates, seen.asn, seen.description) == (
+        "up",
+        3.0,
+        5,
+        65001,
+        "transit",
+    )
     assert seen.prefixes == {"ipv4": 7, "ipv6": 0}
     assert sessions.up_peers() == (V4,)
     assert view(sessions, V6).state == "down"
@@ -58,7 +64,11 @@ def test_down_flaps_and_the_last_error() -> None:
     assert (seen.state, seen.since, seen.flaps, seen.pending) == ("down", 2.0, 1, ())
     assert seen.last_error == 'received cease / administrative shutdown: Shutdown Communication: "bye "'
     sessions.note(events.PeerDown(V4, "closing connection"), 5.0)
-    assert (view(sessions).flaps, view(sessions).since, view(sessions).last_error) == (1, 2.0, seen.last_error)
+    assert (view(sessions).flaps, view(sessions).since, view(sessions).last_error) == (
+        1,
+        2.0,
+        seen.last_error,
+    )
 
 
 def test_malformed_updates_are_counted() -> None:
@@ -71,7 +81,9 @@ def test_malformed_updates_are_counted() -> None:
 def test_a_hello_after_a_gap_sets_the_states() -> None:
     sessions = Sessions(PEERS, 0.0)
     sessions.note(UP, 1.0)
-    gap = events.Hello("e", 2, True, 9, 1, (events.PeerState(V6, True, BOTH), events.PeerState(V4, False, None)))
+    gap = events.Hello(
+        "e", 2, True, 9, 1, (events.PeerState(V6, True, BOTH), events.PeerState(V4, False, None))
+    )
     sessions.note(gap, 5.0)
     assert (view(sessions).state, view(sessions).flaps, view(sessions, V6).state) == ("down", 1, "up")
     assert view(sessions, V6).pending == ()
@@ -93,6 +105,12 @@ def test_events_of_strangers_are_ignored() -> None:
 
 
 def test_notification_text() -> None:
-    assert notification_text(events.NotificationEvent(V4, "send", 3, 5, "")) == "sent UPDATE error / subcode 5"
-    assert notification_text(events.NotificationEvent(V4, "receive", 4, 0, "")) == "received hold timer expired"
-    assert notification_text(events.NotificationEvent(V4, "receive", 9, 1, "")) == "received code 9 / subcode 1"
+    assert (
+        notification_text(events.NotificationEvent(V4, "send", 3, 5, "")) == "sent UPDATE error / subcode 5"
+    )
+    assert (
+        notification_text(events.NotificationEvent(V4, "receive", 4, 0, "")) == "received hold timer expired"
+    )
+    assert (
+        notification_text(events.NotificationEvent(V4, "receive", 9, 1, "")) == "received code 9 / subcode 1"
+    )

@@ -1,7 +1,7 @@
 """What every lab test stands on: network namespaces, real BIRD, waiting for a condition, cleaning up.
 
-Everything has a name with PREFIX and the pid of the test process, so that labs run beside each other and `sweep` finds
-what a dead one left.
+Everything has a name with PREFIX and the pid of the test process, so that labs run beside each other and
+`sweep` finds what a dead one left.
 """
 
 from lab.harness.bird import Bird, BirdPeer

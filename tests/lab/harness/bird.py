@@ -5,29 +5,31 @@
         wait_for(bird.established, 10, "the session")
         bird.set_routes([])
 
-Timers are short, so that sessions come up in about a second. Routes are static blackholes with the local address as
-next hop, which is what BIRD's `next hop self` gives for them.
+Timers are short, so that sessions come up in about a second. Routes are static blackholes with the local
+address as next hop, which is what BIRD's `next hop self` gives for them.
 """
 
 from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
 
     from lab.harness.namespace import Namespace
 
 
 @dataclass(frozen=True, slots=True)
 class BirdPeer:
-    """The other end of one of BIRD's sessions; `extra` goes into the protocol, `channel` into each channel."""
+    """The other end of one of BIRD's sessions; `extra` goes into the protocol, `channel` into each
+    channel.
+    """
 
     address: str
     asn: int
@@ -76,7 +78,14 @@ class Bird:
         """Start BIRD and wait until it answers."""
         self._write()
         self._process = self._namespace.start(
-            "bird", "-f", "-c", str(self._configuration), "-s", str(self._socket), "-D", str(self._log),
+            "bird",
+            "-f",
+            "-c",
+            str(self._configuration),
+            "-s",
+            str(self._socket),
+            "-D",
+            str(self._log),
             stderr=subprocess.DEVNULL,
         )
         wait_for(lambda: "BIRD" in self.birdc("show status", check=False), 10, f"BIRD at {self._socket}")
@@ -114,7 +123,9 @@ class Bird:
 
     def established(self) -> bool:
         """True when every session is up."""
-        return all("Established" in self.birdc(f"show protocols {_protocol(i)}") for i in range(len(self._peers)))
+        return all(
+            "Established" in self.birdc(f"show protocols {_protocol(i)}") for i in range(len(self._peers))
+        )
 
     def has_route(self, prefix: str) -> bool:
         """True when BIRD learnt this prefix by BGP (its own static routes don't count)."""
@@ -124,7 +135,11 @@ class Bird:
         self._configuration.write_text(self._text())
 
     def _text(self) -> str:
-        lines = [f"router id {self._router_id};", f'log "{self._log}" all;', "protocol device { scan time 1; }"]
+        lines = [
+            f"router id {self._router_id};",
+            f'log "{self._log}" all;',
+            "protocol device { scan time 1; }",
+        ]
         for family in ("ipv4", "ipv6"):
             own = [route for route in self._routes if (":" in route) == (family == "ipv6")]
             statics = " ".join(f"route {route} blackhole;" for route in own)
@@ -136,10 +151,13 @@ class Bird:
             lines += [
                 f"protocol bgp {_protocol(index)} {{",
                 f"  local as {self._asn}; neighbor {peer.address} as {peer.asn};",
-                f"  hold time {peer.hold_time}; connect delay time 1; connect retry time 1; error wait time 1, 2;",
+                f"  hold time {peer.hold_time};",
+                "  connect delay time 1; connect retry time 1; error wait time 1, 2;",
                 f"  {'passive;' if peer.passive else ''} {peer.extra}",
-                *(f"  {family} {{ import all; export filter announced; next hop self; {peer.channel} }};"
-                  for family in peer.families),
+                *(
+                    f"  {family} {{ import all; export filter announced; next hop self; {peer.channel} }};"
+                    for family in peer.families
+                ),
                 "}",
             ]
         return "\n".join(lines) + "\n"

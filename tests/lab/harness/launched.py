@@ -1,6 +1,7 @@
 """Real ExaBGP under the real launcher and helper, and the control process's end of the socket, for labs.
 
-`Listener` is that end: it collects bytes and events when asked to (`pump`), so a test decides when the consumer reads.
+`Listener` is that end: it collects bytes and events when asked to (`pump`), so a test decides when the
+consumer reads.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
-
-from dpdkrouter.bgp.feed import Feed
 
 from lab.harness.waiting import wait_for
 
+from dpdkrouter.bgp.feed import Feed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
     from dpdkrouter.bgp.configuration import BgpPeer
     from dpdkrouter.bgp.events import Event
@@ -54,12 +55,14 @@ class Launched:
     ) -> None:
         self.directory = directory
         self.log = directory.with_name(directory.name + ".log")
-        self._given = json.dumps({
-            "directory": str(directory),
-            "namespace": namespace,
-            "peers": [dataclasses.asdict(peer) for peer in peers],
-            "buffer_bytes": buffer_bytes,
-        })
+        self._given = json.dumps(
+            {
+                "directory": str(directory),
+                "namespace": namespace,
+                "peers": [dataclasses.asdict(peer) for peer in peers],
+                "buffer_bytes": buffer_bytes,
+            }
+        )
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Launched:
@@ -177,9 +180,11 @@ class Listener:
 
     def wait(self, kind: type[E], timeout: float = 15, count: int = 1) -> list[E]:
         """Wait until there are `count` events of a kind."""
+
         def seen() -> list[E]:
             found = self.of(kind)
             if len(found) < count:
                 raise LookupError(f"{len(found)} {kind.__name__}; events: {self.events[-3:]}")
             return found
+
         return wait_for(seen, timeout, f"{count} {kind.__name__}")

@@ -5,8 +5,9 @@
         peer.address("eth0", "192.0.2.9/24")
         peer.run("ping", "-c", "1", "192.0.2.1")
 
-A namespace's real name is PREFIX-pid-name. Leaving the block ends the processes in it and deletes it, and with it its
-interfaces. `sweep` does the same for namespaces whose test process is dead; the first Namespace of a process calls it.
+A namespace's real name is PREFIX-pid-name. Leaving the block ends the processes in it and deletes it, and
+with it its interfaces. `sweep` does the same for namespaces whose test process is dead; the first Namespace
+of a process calls it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 PREFIX = "drlab"
 _NETNS = Path("/run/netns")
@@ -68,11 +72,17 @@ class Namespace:
         return ["ip", "netns", "exec", self.name, *words]
 
     def run(self, *words: str, check: bool = True, timeout: float = 30) -> str:
-        """Run a command inside and return what it printed; raises AssertionError with its output when it fails."""
+        """Run a command inside and return what it printed; raises AssertionError with its output when it
+        fails.
+        """
         return _run(*self.command(*words), check=check, timeout=timeout)
 
     def start(
-        self, *words: str, stdout: int | None = None, stderr: int | None = None, env: dict[str, str] | None = None
+        self,
+        *words: str,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        env: dict[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a command inside; `ip netns exec` replaces itself, so the pid is the command's."""
         return subprocess.Popen(self.command(*words), stdout=stdout, stderr=stderr, env=env)
@@ -100,8 +110,23 @@ def veth_pair(left: tuple[Namespace, str], right: tuple[Namespace, str], mtu: in
     """Join two namespaces by a veth pair, up, without offloads (raw ports would see unfinished checksums)."""
     (left_ns, left_name), (right_ns, right_name) = left, right
     _run(
-        "ip", "link", "add", left_name, "netns", left_ns.name, "mtu", str(mtu), "type", "veth",
-        "peer", "name", right_name, "netns", right_ns.name, "mtu", str(mtu),
+        "ip",
+        "link",
+        "add",
+        left_name,
+        "netns",
+        left_ns.name,
+        "mtu",
+        str(mtu),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        right_name,
+        "netns",
+        right_ns.name,
+        "mtu",
+        str(mtu),
     )
     for namespace, name in (left, right):
         features = [word for feature in ("rx", "tx", "gro", "gso", "tso") for word in (feature, "off")]

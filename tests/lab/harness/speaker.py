@@ -1,7 +1,8 @@
-"""A BGP speaker of raw bytes: an OPEN, keepalives, and whatever UPDATE a test gives it. For what no real daemon sends.
+"""A BGP speaker of raw bytes: an OPEN, keepalives, and whatever UPDATE a test gives it. For what no real
+daemon sends.
 
-It connects, so the other side must listen. Run it inside a namespace with `python speaker.py LOCAL PEER ASN UPDATE_HEX..`;
-it keeps the session until its stdin ends, and prints `established` once the session is.
+It connects, so the other side must listen. Run it inside a namespace with `python speaker.py LOCAL PEER ASN
+UPDATE_HEX..`; it keeps the session until its stdin ends, and prints `established` once the session is.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ def message(kind: int, body: bytes = b"") -> bytes:
 def open_body(asn: int, router_id: str, capabilities: list[tuple[int, bytes]]) -> bytes:
     """An OPEN's body with capabilities (RFC 5492), 4-byte ASN included."""
     capabilities = [*capabilities, (65, struct.pack("!I", asn))]
-    options = b"".join(
-        bytes((2, 2 + len(value), code, len(value))) + value for code, value in capabilities
-    )
+    options = b"".join(bytes((2, 2 + len(value), code, len(value))) + value for code, value in capabilities)
     short_asn = asn if asn < 65536 else 23456
     fixed = struct.pack("!BHH4sB", 4, short_asn, HOLD_SECONDS, socket.inet_aton(router_id), len(options))
     return fixed + options
@@ -42,7 +41,13 @@ def attribute(flags: int, code: int, value: bytes) -> bytes:
 
 def update_body(attributes: bytes = b"", announced: bytes = b"", withdrawn: bytes = b"") -> bytes:
     """An UPDATE's body."""
-    return struct.pack("!H", len(withdrawn)) + withdrawn + struct.pack("!H", len(attributes)) + attributes + announced
+    return (
+        struct.pack("!H", len(withdrawn))
+        + withdrawn
+        + struct.pack("!H", len(attributes))
+        + attributes
+        + announced
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,5 @@
-"""Record what ExaBGP 5.0.15 says, for the decoder's tests: run as root with `tests` and the package on PYTHONPATH.
+"""Record what ExaBGP 5.0.15 says, for the decoder's tests: run as root with `tests` and the package on
+PYTHONPATH.
 
     namespace router: ExaBGP by the launcher    wan0 192.0.2.1/24, 2001:db8::1/64 -- veth -- eth0 .9, ::9
     namespace peer:   first BIRD (bird.jsonl), then a speaker of raw bytes (speaker.jsonl)
@@ -15,12 +16,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dpdkrouter.bgp import commands, events
-from dpdkrouter.bgp.configuration import BgpPeer
-
 from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
 from lab.harness.launched import Launched, Listener
 from lab.harness.speaker import attribute, update_body
+
+from dpdkrouter.bgp import commands, events
+from dpdkrouter.bgp.configuration import BgpPeer
 
 HERE = Path(__file__).parent
 V4, V6 = "192.0.2.9", "2001:db8::9"
@@ -61,8 +62,16 @@ def _from_bird(directory: Path, router: Namespace, peer: Namespace) -> bytes:
         control.send(commands.encode([commands.route_refresh(V4, "ipv4")]))
         control.wait(events.RefreshMark, count=2)
         bird.set_routes(routes[:1])
-        wait_for(lambda: any(u.withdrawn and u.family == "ipv6" for u in control.of(events.Update)), 10, "withdrawal")
-        wait_for(lambda: any(u.withdrawn and u.family == "ipv4" for u in control.of(events.Update)), 10, "withdrawal")
+        wait_for(
+            lambda: any(u.withdrawn and u.family == "ipv6" for u in control.of(events.Update)),
+            10,
+            "withdrawal",
+        )
+        wait_for(
+            lambda: any(u.withdrawn and u.family == "ipv4" for u in control.of(events.Update)),
+            10,
+            "withdrawal",
+        )
         bird.stop()
         control.wait(events.PeerDown, count=2)
         control.wait(events.NotificationEvent, count=2)
@@ -92,7 +101,10 @@ def _from_speaker(directory: Path, router: Namespace, peer: Namespace) -> bytes:
     def reach(next_hops: bytes, nlri: bytes) -> bytes:
         return attribute(0x80, 14, b"\0\x02\x01" + bytes((len(next_hops),)) + next_hops + b"\0" + nlri)
 
-    global_hop, link_local = socket.inet_pton(socket.AF_INET6, V6), socket.inet_pton(socket.AF_INET6, "fe80::9")
+    global_hop, link_local = (
+        socket.inet_pton(socket.AF_INET6, V6),
+        socket.inet_pton(socket.AF_INET6, "fe80::9"),
+    )
     prefix6 = b"\x20" + socket.inet_pton(socket.AF_INET6, "2001:db8::")[:4]
     base = origin + as_path + local_pref
     bodies = [
@@ -104,21 +116,29 @@ def _from_speaker(directory: Path, router: Namespace, peer: Namespace) -> bytes:
         update_body(as_path + next_hop + local_pref, route(1, "203.0.113.0")),  # no ORIGIN
         update_body(origin + as_path + next_hop, route(1, "203.0.113.0")),  # no LOCAL_PREF
         update_body(origin + as_path + local_pref, route(1, "203.0.113.0")),  # no NEXT_HOP
-        update_body(good + attribute(0xC0, 8, b"\0\0\0"), route(1, "203.0.113.0")),  # COMMUNITY of three bytes
+        update_body(
+            good + attribute(0xC0, 8, b"\0\0\0"), route(1, "203.0.113.0")
+        ),  # COMMUNITY of three bytes
         update_body(base + reach(global_hop + link_local, prefix6)),
         update_body(base + reach(bytes(16) + link_local, prefix6)),
         update_body(base + reach(link_local, prefix6)),
         update_body(attribute(0x80, 15, b"\0\x02\x01" + prefix6)),
-        update_body(good + attribute(0xC0, 99, b"xyz"), route(9, "0.0.0.0", 0)),  # unknown attribute, default route
+        update_body(
+            good + attribute(0xC0, 99, b"xyz"), route(9, "0.0.0.0", 0)
+        ),  # unknown attribute, default route
         update_body(attribute(0x80, 15, b"\0\x02\x01")),  # End-of-RIB, ipv6
         update_body(),  # End-of-RIB, ipv4
     ]
-    ours = BgpPeer(V4, 65000, "192.0.2.1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), add_path_receive=True)
+    ours = BgpPeer(
+        V4, 65000, "192.0.2.1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), add_path_receive=True
+    )
     run = directory / "speaker-run"
     program = str(HERE.parents[1] / "lab" / "harness" / "speaker.py")
     with Listener(run) as control, Launched(run, router.name, [ours]) as launched:
         speaker = subprocess.Popen(
-            peer.command(sys.executable, program, V4, "192.0.2.1", "65000", "add-path", *(b.hex() for b in bodies)),
+            peer.command(
+                sys.executable, program, V4, "192.0.2.1", "65000", "add-path", *(b.hex() for b in bodies)
+            ),
             stdin=subprocess.PIPE,
         )
         control.wait(events.EndOfRib, count=2, timeout=20)
