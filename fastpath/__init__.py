@@ -1,0 +1,1 @@
+"""The fast path: DPDK worker loops in Cython, and what starts them."""

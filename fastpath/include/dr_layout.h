@@ -1,0 +1,225 @@
+/* The memory that processes share: every struct with a size or offset promise.
+ *
+ * Two files, each with one writer process:
+ *   route segment   written by the control process, mapped read-only by the fast path
+ *   stats segment   written by the fast path, mapped read-only by everybody else
+ * Zero bytes are a valid empty segment: entry 0 = group 0 = adjacency 0 = DR_ACTION_NO_ROUTE.
+ * Why C: Cython has no static asserts, no aligned structs and no offsetof checks.
+ */
+#ifndef DR_LAYOUT_H
+#define DR_LAYOUT_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
+#define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
+#define DR_ROUTE_VERSION 1u
+#define DR_STATS_VERSION 1u
+
+#define DR_LINE 64
+#define DR_MAX_PORTS 32
+#define DR_MAX_LCORES 33   /* slot 0: the host thread; 1..32: workers */
+#define DR_MAX_GROUPS 32768 /* 15 bits; group 0 = no route */
+#define DR_BUCKETS 256      /* of a multi-member group */
+#define DR_MAX_MEMBERS 64
+#define DR_NAME 16
+#define DR_REASONS 64       /* room for drop reasons; fastpath/reasons.pxd names them */
+#define DR_CLASSES 8        /* room for punt classes */
+#define DR_RESOLVE_RING 256
+
+#define DR_OFFLINE UINT64_MAX /* quiescent value of an lcore that sleeps or has ended */
+
+/* ---- route segment: readers' part ---------------------------------------------------------- */
+
+struct dr_part { uint64_t offset; uint64_t bytes; }; /* from the start of the file */
+
+/* Written by control only. Page 0. */
+struct dr_route_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_bytes;
+    uint64_t segment_bytes;   /* whole file */
+    uint64_t readers_bytes;   /* the readers' part: what the fast path maps */
+    uint64_t layout_id;       /* hash of the maxima below: another layout is another file */
+    uint32_t max_ipv4_routes, max_ipv6_routes, max_groups, max_adjacencies, max_ecmp_groups, max_ipv4_extended;
+    uint64_t ipv6_trie_bytes;
+    /* readers' part */
+    struct dr_part interfaces, adjacencies, groups, buckets, ipv4_root, ipv4_extended, ipv6_root, ipv6_trie;
+    /* writer's part: never mapped by the fast path */
+    struct dr_part ipv4_rules, ipv6_rules, ipv4_depth, ipv4_extended_depth, ipv4_extended_owner, group_keys, journal;
+    char name[DR_NAME];
+    uint64_t created_ns;      /* CLOCK_REALTIME */
+    /* changing words, each on its own line so that readers of one are not disturbed by another */
+    _Alignas(DR_LINE) uint64_t grace_epoch;   /* raised by the writer when it retires memory */
+    _Alignas(DR_LINE) uint64_t generation;    /* odd while a batch is applied (seqlock for CLI and audit) */
+    uint64_t ipv4_routes, ipv6_routes;
+    _Alignas(DR_LINE) uint64_t heartbeat_ns;  /* CLOCK_MONOTONIC, about once a second */
+    uint64_t writer_pid, writer_start;        /* start time in clock ticks, /proc/PID/stat field 22 */
+};
+static_assert(sizeof(struct dr_route_header) <= 4096, "the header fits its page");
+
+enum dr_action {      /* what an adjacency does with a packet */
+    DR_ACTION_NO_ROUTE = 0,
+    DR_ACTION_FORWARD = 1,     /* rewrite and transmit */
+    DR_ACTION_GLEAN = 2,       /* the packet's own destination is on the link of `port`: resolve it */
+    DR_ACTION_RESOLVE = 3,     /* `nexthop` on `port` has no MAC yet: resolve it */
+    DR_ACTION_LOCAL = 4,       /* an address of the router: to the host stack */
+    DR_ACTION_BLACKHOLE = 5,   /* drop silently */
+    DR_ACTION_UNREACHABLE = 6, /* drop, answer host unreachable */
+    DR_ACTION_BROADCAST = 7,   /* directed broadcast of a connected prefix: drop (RFC 2644) */
+};
+
+/* One next hop, resolved or not. Both 8-byte words are published by one store each, so a MAC move, a
+ * resolution or a link loss never shows half an address. Written by control, read by every worker. */
+struct dr_adjacency {
+    uint64_t dst;        /* bits 0-47 destination MAC in memory order, 48-55 port, 56-63 action */
+    uint64_t src;        /* bits 0-47 source MAC in memory order, 48-63 zero (VLAN later) */
+    uint16_t mtu;        /* of the port, L3 bytes */
+    uint8_t family;      /* 4 or 6: family of nexthop; 0: none */
+    uint8_t in_use;      /* 1: taken (writer's bookkeeping, recovered on attach) */
+    uint32_t reserved;
+    uint8_t nexthop[16]; /* network order, IPv4 in the first 4 bytes */
+    uint8_t pad[24];
+};
+static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache line");
+#define DR_MAC_MASK 0x0000ffffffffffffULL
+#define DR_PORT_SHIFT 48
+#define DR_ACTION_SHIFT 56
+
+/* groups: uint32 word[max_groups]: 0..65535 = adjacency index; bit 31 set = bucket block index (low 31 bits).
+ * buckets: uint16 adjacency[max_ecmp_groups][DR_BUCKETS], immutable once published. */
+#define DR_GROUP_MULTI 0x80000000u
+
+/* ipv4_root: uint16[2^24]; bit 15 set: low 15 bits = block of ipv4_extended (uint16[n][256]); else group id. */
+#define DR_IPV4_EXTENDED 0x8000u
+#define DR_IPV4_ROOT_BITS 24
+
+/* ipv6_root: uint32[2^20] of entries; ipv6_trie: nodes in 16-byte units.
+ * entry: bit 31 clear: leaf, bits 0-14 group id, bits 16-23 prefix length of its owner (0 with group 0: none).
+ *        bit 31 set: child node, bits 0-30 offset in 16-byte units (unit 0 is never used).
+ * node: uint64 starts (bit i: a new run starts at slot i; bit 0 always set), then uint32 entry[popcount(starts)].
+ * A child's entry is a run of its own. Slots: 6 bits of the address below the root's 20. */
+#define DR_IPV6_ROOT_BITS 20
+#define DR_IPV6_STRIDE 6
+#define DR_IPV6_CHILD 0x80000000u
+#define DR_IPV6_UNIT 16
+
+#define DR_IF_CONFIGURED 1u
+/* One port as control configured it. Written by control; the index is the port number everywhere. */
+struct dr_interface {
+    char name[DR_NAME];
+    uint32_t flags;
+    uint16_t mtu;
+    uint16_t reserved;
+    uint32_t ipv4_be;         /* source of ICMP errors; 0: none */
+    uint8_t ipv6[16];         /* source of ICMPv6 errors; zero: none */
+    uint8_t ipv6_link_local[16];
+    uint8_t pad[68];
+};
+static_assert(sizeof(struct dr_interface) == 128, "two cache lines");
+
+/* ---- route segment: writer's part ---------------------------------------------------------- */
+
+/* ipv4_rules: struct dr_rule4[2^n], open addressing, linear probing. One 8-byte store publishes a rule.
+ * length 0xff = empty would cost zero-is-empty; so length is stored + 1: 0 = empty slot. */
+struct dr_rule4 { uint32_t prefix; uint8_t length_plus1; uint8_t source; uint16_t group; }; /* prefix: host order */
+static_assert(sizeof(struct dr_rule4) == 8, "published by one store");
+struct dr_rule6 { uint8_t prefix[16]; uint8_t length_plus1; uint8_t source; uint16_t group; uint32_t reserved; uint64_t pad; };
+static_assert(sizeof(struct dr_rule6) == 32, "two a line"); /* bytes 16-23 are stored last, by one store */
+#define DR_SOURCE_STALE 0x80u /* ORed into source: to be relearned or swept */
+
+enum dr_source { DR_SOURCE_NONE = 0, DR_SOURCE_CONNECTED = 1, DR_SOURCE_STATIC = 2, DR_SOURCE_CLI = 3,
+                 DR_SOURCE_EBGP = 4, DR_SOURCE_KERNEL = 5, DR_SOURCE_IBGP = 6 };
+
+/* What a group is made of, so that a returning control process knows its groups. Written by control. */
+struct dr_group_key {
+    uint16_t members;             /* 0: free */
+    uint16_t reserved;
+    uint32_t refs_hint;
+    struct dr_group_member { uint16_t adjacency; uint16_t weight; } member[DR_MAX_MEMBERS];
+    uint8_t pad[56];
+};
+static_assert(sizeof(struct dr_group_key) == 320, "five lines");
+
+/* The one operation in progress: written before it starts, cleared when it is whole; redone on attach. */
+struct dr_journal {
+    uint32_t op;                  /* 0: none, else enum of fib/journal */
+    uint8_t family, length, source, reserved;
+    uint32_t group;
+    uint32_t reserved2;
+    uint8_t prefix[16];
+    uint64_t pad[4];
+};
+static_assert(sizeof(struct dr_journal) == DR_LINE, "one line");
+
+/* ---- stats segment: written by the fast path ------------------------------------------------- */
+
+struct dr_port_counters { /* of one lcore on one port */
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_drops, injected, originated, reserved;
+};
+static_assert(sizeof(struct dr_port_counters) == DR_LINE, "one line");
+
+#define DR_BURST_BUCKETS 8 /* 0, 1, 2-3, 4-7, 8-15, 16-31, 32-63, 64 */
+struct dr_lcore_stats { /* owner: this lcore; nobody else writes its lines */
+    _Alignas(DR_LINE) uint64_t quiescent;  /* last grace_epoch seen with no table reference held; DR_OFFLINE */
+    uint32_t online;                       /* 1: this slot is used */
+    uint32_t cpu;
+    _Alignas(DR_LINE) uint64_t polls;
+    uint64_t cycles_busy, cycles_idle;     /* TSC */
+    uint64_t rx_packets, forwarded, punted, dropped, originated, injected;
+    _Alignas(DR_LINE) uint64_t bursts[DR_BURST_BUCKETS];
+    _Alignas(DR_LINE) uint64_t drops[DR_REASONS];
+    _Alignas(DR_LINE) uint64_t punts[DR_CLASSES];
+    _Alignas(DR_LINE) struct dr_port_counters port[DR_MAX_PORTS];
+};
+static_assert(sizeof(struct dr_lcore_stats) % DR_LINE == 0, "no line is shared by two lcores");
+static_assert(offsetof(struct dr_lcore_stats, polls) == DR_LINE, "the writer reads quiescent; counters stay away from it");
+
+struct dr_port_state { /* owner: host thread, a few times a second */
+    _Alignas(DR_LINE) char name[DR_NAME];
+    char driver[32];
+    uint8_t mac[6];
+    uint8_t present, link_up;
+    uint32_t speed_mbps;
+    uint32_t link_changes;
+    uint16_t rx_queues, tx_queues, mtu, numa;
+    uint64_t rx_missed, rx_errors, rx_no_mbuf, tx_errors; /* the device's own counts */
+};
+
+struct dr_resolve_request { uint64_t seq; uint8_t family; uint8_t port; uint8_t reserved[6]; uint8_t address[16]; };
+static_assert(sizeof(struct dr_resolve_request) == 32, "two a line");
+
+/* Host thread -> control: next hops to resolve. Lossy: the writer overwrites; seq = position + 1, stored last. */
+struct dr_resolve_ring {
+    _Alignas(DR_LINE) uint64_t head;
+    _Alignas(DR_LINE) struct dr_resolve_request slot[DR_RESOLVE_RING];
+};
+
+struct dr_stats_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_bytes;
+    uint64_t segment_bytes;
+    uint64_t pid, pid_start;      /* start time in clock ticks */
+    uint64_t tsc_hz;
+    uint64_t started_ns;          /* CLOCK_REALTIME */
+    uint32_t lcores, ports;       /* used slots: lcores includes slot 0 */
+    char name[DR_NAME];
+    char simd[32], dpdk[64], build_id[64];
+    _Alignas(DR_LINE) uint64_t heartbeat_ns; /* host thread, CLOCK_MONOTONIC */
+    uint64_t ready;                          /* 1: ports are up and workers run */
+};
+static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
+
+struct dr_stats {
+    union { struct dr_stats_header header; uint8_t page[4096]; };
+    struct dr_port_state port[DR_MAX_PORTS];
+    struct dr_resolve_ring resolve;
+    struct dr_lcore_stats lcore[DR_MAX_LCORES];
+};
+static_assert(offsetof(struct dr_stats, port) == 4096, "the header is page 0");
+static_assert(sizeof(struct dr_stats) <= 2 * 1024 * 1024, "one huge page");
+
+#endif

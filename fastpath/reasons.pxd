@@ -1,0 +1,48 @@
+"""Names of dispositions: a name here is the metric's label, the CLI's word and the test's name."""
+
+cpdef enum DropReason:
+    # link layer
+    frame_truncated = 0
+    mac_mismatch = 1
+    ethertype_unsupported = 2
+    # IPv4, RFC 1812 5.2.2 and 5.3.7
+    ipv4_truncated = 3
+    ipv4_version = 4
+    ipv4_header_length = 5
+    ipv4_checksum = 6
+    ipv4_total_length = 7
+    ipv4_source = 8
+    ipv4_destination = 9
+    ipv4_multicast = 10
+    # IPv6, RFC 8200 and RFC 4291 2.5 to 2.8
+    ipv6_truncated = 11
+    ipv6_version = 12
+    ipv6_payload_length = 13
+    ipv6_source = 14
+    ipv6_destination = 15
+    ipv6_multicast = 16
+    ipv6_link_local = 17
+    # forwarding
+    ttl_expired = 18
+    no_route = 19
+    blackhole = 20
+    unreachable = 21
+    directed_broadcast = 22
+    mtu_exceeded = 23
+    port_down = 24
+    # punts
+    punt_policed = 25
+    punt_ring_full = 26
+    # counted by the host thread, on packets that a worker has punted or that the kernel sent
+    park_full = 27
+    next_hop_unresolved = 28
+    tap_full = 29
+    inject_loop = 30
+    inject_invalid = 31
+    inject_ring_full = 32
+
+cpdef enum PuntClass:
+    bgp = 0
+    neighbor = 1    # ARP and ND
+    local = 2
+    resolve = 3

@@ -1,0 +1,1 @@
+"""Drop reasons and punt classes for Python. Nothing else: importing this loads no DPDK library."""
