@@ -146,10 +146,11 @@ cdef inline uint32_t contest(Contest* c, uint32_t* list_, uint32_t n) noexcept n
     n = eliminate(c, list_, n, Step.PEER_ADDRESS)
     n = eliminate(c, list_, n, Step.PATH_ID)
     c.paths[list_[0]].step = Step.BEST
-    c.equal[0] = c.equal[0] if equal > 1 and c.multipath > 1 else list_[0]
-    c.chosen = 1
     if equal > 1 and c.multipath > 1:
         choose_multipath(c, list_[0], equal)
+    else:
+        c.equal[0] = list_[0]
+        c.chosen = 1
     return list_[0]
 
 

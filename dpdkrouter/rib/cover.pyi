@@ -1,0 +1,3 @@
+from collections.abc import Buffer
+
+def covered(family: int, prefixes: Buffer, lengths: Buffer, addresses: bytes) -> list[int]: ...
