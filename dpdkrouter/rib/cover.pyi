@@ -1,3 +1,3 @@
-from collections.abc import Buffer
+from typing_extensions import Buffer
 
 def covered(family: int, prefixes: Buffer, lengths: Buffer, addresses: bytes) -> list[int]: ...

@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from typing_extensions import Buffer
 
 from dpdkrouter.rib.attributes import Attributes
 from dpdkrouter.rib.enums import Source
