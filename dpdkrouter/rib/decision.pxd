@@ -112,11 +112,17 @@ cdef inline bint breaks_tie(const Contest* c, uint32_t a, uint32_t b) noexcept n
 
 
 cdef inline void choose_multipath(Contest* c, uint32_t best, uint32_t n) noexcept nogil:
-    """From c.equal[:n] keep the best and the next ones by the tie-break, c.multipath in all."""
+    """From c.equal[:n] keep the best and the next ones by the tie-break, c.multipath in all. Only unicast paths share."""
     cdef uint32_t i, j, path, left = 0
-    cdef uint64_t as_path = c.attrs[c.paths[best].attr].path_hash
+    cdef const AttrRecord* attr = &c.attrs[c.paths[best].attr]
+    cdef uint64_t as_path = attr.path_hash
+    if not c.hops[attr.hopset].shares:
+        c.equal[0] = best
+        c.chosen = 1
+        return
     for i in range(n):
-        if c.relaxed or c.attrs[c.paths[c.equal[i]].attr].path_hash == as_path:
+        attr = &c.attrs[c.paths[c.equal[i]].attr]
+        if c.hops[attr.hopset].shares and (c.relaxed or attr.path_hash == as_path):
             c.equal[left] = c.equal[i]
             left += 1
     for i in range(1, left):

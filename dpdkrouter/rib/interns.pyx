@@ -170,6 +170,7 @@ cdef class Interns:
         hop_id = pool_take(&self.hop_pool)
         memset(&hops_of(self)[hop_id], 0, sizeof(HopRecord))
         hops_of(self)[hop_id].flags = RECORD_USED
+        hops_of(self)[hop_id].shares = kind == Kind.UNICAST
         if hop_id == len(self.hop_values):
             self.hop_values.append(value)
             self.hop_unions.append(None)
@@ -197,7 +198,7 @@ cdef class Interns:
         return self.hop_values[hop_id]
 
     cdef uint32_t union_of(self, const uint32_t* hop_ids, uint32_t n) except 0:
-        """The hop set of a multipath set; a next hop that several paths have counts once, with its largest weight."""
+        """The hop set of several unicast ones; a next hop that more than one has counts once, with its largest weight."""
         cdef uint32_t hop_id, i
         ids = sorted({hop_ids[i] for i in range(n)})
         if len(ids) == 1:
@@ -206,14 +207,13 @@ cdef class Interns:
         known = self.unions.get(key)
         if known is not None:
             return known
-        kind = self.hop_values[ids[0]].kind
         weights = {}
         for value in ids:
-            if self.hop_values[value].kind != kind:
-                continue
             for hop in self.hop_values[value].next_hops:
                 weights[hop.address, hop.port] = max(weights.get((hop.address, hop.port), 0), hop.weight)
-        hop_id = self.intern_hops(kind, [NextHop(address, port, weight) for (address, port), weight in weights.items()])
+        hop_id = self.intern_hops(
+            Kind.UNICAST, [NextHop(address, port, weight) for (address, port), weight in weights.items()]
+        )
         self.unions[key] = hop_id
         for value in {hop_id, *ids}:
             if self.hop_unions[value] is None:
@@ -242,8 +242,9 @@ cdef class Interns:
             if next_hop is not None:
                 next_hop.hopsets.discard(hop_id)
                 if not next_hop.hopsets:
-                    del self.next_hops[address]
                     self.tracking[address] = False
+                    if not next_hop.reachable:
+                        del self.next_hops[address]
         list_push(&self.resting_hops, hop_id)
         return 0
 

@@ -108,7 +108,9 @@ class NextHops:
         """What a hop set comes down to; ValueError for an unknown id."""
         value: HopSet = self._rib.hopset(hopset_id)
         if value.kind == Kind.GLEAN:
-            return Resolution(Kind.GLEAN, tuple(Member(hop.port, None) for hop in value.next_hops if hop.port is not None))
+            return Resolution(
+                Kind.GLEAN, tuple(Member(hop.port, None) for hop in value.next_hops if hop.port is not None)
+            )
         if value.kind != Kind.UNICAST:
             return Resolution(value.kind)
         return _combine([(hop.weight, self._of(hop)) for hop in value.next_hops], 0)
@@ -170,6 +172,7 @@ class NextHops:
         for one in self._looked_up.pop(address, set()):
             self._drop_user(one, address)
         self._sorted_valid = False
+        self._rib.set_next_hop(address, False)
 
     def _drop_user(self, looked_up: str, address: str) -> None:
         self._users[looked_up].discard(address)
@@ -197,7 +200,11 @@ class NextHops:
             value = self._rib.hopset(route.hopset)
             if value.kind == Kind.GLEAN:
                 port = value.next_hops[0].port
-                return Resolution(Kind.UNICAST, (Member(port, address),), route.metric) if port is not None else _UNREACHABLE
+                return (
+                    Resolution(Kind.UNICAST, (Member(port, address),), route.metric)
+                    if port is not None
+                    else _UNREACHABLE
+                )
             if value.kind == Kind.BLACKHOLE:
                 return Resolution(Kind.BLACKHOLE, (), route.metric)
             if value.kind != Kind.UNICAST:
@@ -231,7 +238,8 @@ def _combine(parts: list[tuple[int, Resolution]], metric: int) -> Resolution:
     divisor = math.gcd(*weights.values())
     excess = max(weights.values()) // divisor // MAX_WEIGHT + 1
     members = (
-        Member(port, address, max(1, weight // divisor // excess)) for (port, address), weight in weights.items()
+        Member(port, address, max(1, weight // divisor // excess))
+        for (port, address), weight in weights.items()
     )
     return Resolution(Kind.UNICAST, tuple(sorted(members, key=repr)), metric)
 

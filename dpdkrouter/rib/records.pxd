@@ -73,6 +73,7 @@ ctypedef struct HopRecord:
     uint32_t node_refs     # prefixes of the Loc-RIB
     uint32_t metric
     uint8_t reachable
+    uint8_t shares         # unicast: may be a member of a multipath set
     uint8_t flags
 
 

@@ -138,12 +138,12 @@ def test_med_is_not_compared_between_neighbouring_ases() -> None:
 def test_med_does_not_depend_on_the_order_of_arrival(order: tuple[int, ...]) -> None:
     # The classical trap: compared in pairs as they come, any of the three may win.
     contest = Contest()
-    routes = [
+    routes: list[dict[str, Any]] = [
         {"as_path": sequence(64500, 1), "med": 20, "router_id": 1},
         {"as_path": sequence(64600, 1), "med": 0, "router_id": 2},
         {"as_path": sequence(64500, 1), "med": 10, "router_id": 3},
     ]
-    origins = {index: contest.add(**routes[index]) for index in order}  # type: ignore[arg-type]
+    origins = {index: contest.add(**routes[index]) for index in order}
     assert contest.steps() == {
         origins[0]: Step.MED,
         origins[1]: Step.BEST,
