@@ -15,7 +15,9 @@ import pytest
 from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, twin
 
 from dpdkrouter.errors import HostError
-from dpdkrouter.host import Neighbour, Neighbours, link_local
+from dpdkrouter.host.neighbour_table import Neighbour
+from dpdkrouter.host.neighbours import Neighbours
+from dpdkrouter.host.plan import link_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
