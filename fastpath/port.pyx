@@ -26,11 +26,6 @@ cdef int check(int rc, str name, str what) except -1:
     return 0
 
 
-def device_name(device: str) -> str:
-    """DPDK's name of a device given as a PCI address or as a vdev string: what stands before the first comma."""
-    return device.split(",", 1)[0]
-
-
 cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *out) noexcept:
     """RX: one a worker; TX: one a worker and one for the host thread; as far as the device has them."""
     cdef uint32_t workers = threads - 1
@@ -70,9 +65,9 @@ cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
 
 cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool,
                      opened *out) except -1:
-    """Find, configure and start. threads: workers + the host thread. Raises FastPathError."""
+    """Find, configure and start. device: EAL's name of it; threads: workers + the host thread. Raises FastPathError."""
     cdef rte_eth_dev_info info
-    cdef bytes dev_name = device_name(device).encode()
+    cdef bytes dev_name = device.encode()
     cdef int rc
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
         raise FastPathError(f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to "

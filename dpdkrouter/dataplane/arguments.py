@@ -6,7 +6,6 @@ run on every CPU of the process.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,17 +13,10 @@ if TYPE_CHECKING:
 
     from dpdkrouter.config import Config
 
-_PCI = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
-
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
 FRAME_OVERHEAD_BYTES = 128 + 14 + 8  # headroom, Ethernet, two VLAN tags
 MIN_DATA_ROOM_BYTES = 2048 + 128
 MAX_MBUFS = 262_143  # 2^18 - 1: a pool's ring holds 2^n - 1 without waste
-
-
-def is_pci(device: str) -> bool:
-    """True for a PCI address, False for a vdev string."""
-    return _PCI.fullmatch(device) is not None
 
 
 def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
@@ -35,8 +27,8 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
     fastpath = config.fastpath
     lcores = [f"0@({','.join(map(str, sorted(cpus)))})"]
     lcores += [f"{slot}@{cpu}" for slot, cpu in enumerate(fastpath.lcores, start=1)]
-    devices = [str(port.device) for port in config.ports]
-    pci = [device for device in devices if is_pci(device)]
+    devices = [port.device for port in config.ports]
+    pci = [device.eal_argument for device in devices if device.is_pci]
     arguments = ["--lcores", ",".join(lcores), "--main-lcore", "0", "-m", str(fastpath.memory_mib), "--no-telemetry"]
     arguments += ["--in-memory"] if fastpath.hugepages else ["--no-huge", "--no-shconf"]
     arguments += ["--file-prefix", f"dpdkrouter-{config.router.name}", "--log-level", "lib.eal:4"]
@@ -44,7 +36,7 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
         arguments += ["-a", address]
     if not pci:
         arguments.append("--no-pci")
-    arguments += [f"--vdev={device}" for device in devices if not is_pci(device)]
+    arguments += [f"--vdev={device.eal_argument}" for device in devices if not device.is_pci]
     return arguments + list(fastpath.eal_args)
 
 
@@ -63,5 +55,5 @@ def mbuf_count(config: Config) -> int:
 def sleeps_when_idle(config: Config) -> bool:
     """`fastpath.idle`; auto: sleep when every port is a vdev, where polling only takes the CPU from the peers."""
     if config.fastpath.idle == "auto":
-        return not any(is_pci(str(port.device)) for port in config.ports)
+        return not any(port.device.is_pci for port in config.ports)
     return config.fastpath.idle == "sleep"

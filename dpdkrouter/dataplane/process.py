@@ -93,7 +93,7 @@ class FastPath:
             sleeps_when_idle(config),
         )
         for port in config.ports:
-            number = self._router.open_port(port.name, str(port.device), port.mtu)
+            number = self._router.open_port(port.name, port.device.name, port.mtu)
             log.info("port %s: %s is up as port %d, MAC %s", port.name, port.device, number,
                      self._router.mac(number).hex(":"))
 
