@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, run, twin, wait_for
 
 from dpdkrouter.errors import HostError
 from dpdkrouter.host import namespace as namespaces
@@ -26,6 +25,7 @@ from dpdkrouter.host.namespace import Namespace, run_in
 from dpdkrouter.host.setup import prepare
 from dpdkrouter.host.taps import Taps
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
+from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, run, twin, wait_for
 
 PORT = twin("p0", ROUTER_MAC, "192.0.2.1/24", "2001:db8::1/64")
 
