@@ -57,6 +57,7 @@ struct dr_route_header {
     uint64_t ipv4_routes, ipv6_routes;
     _Alignas(DR_LINE) uint64_t heartbeat_ns;  /* CLOCK_MONOTONIC, about once a second */
     uint64_t writer_pid, writer_start;        /* start time in clock ticks, /proc/PID/stat field 22 */
+    uint64_t superseded;                      /* 1: another file has this one's name; attach that */
 };
 static_assert(sizeof(struct dr_route_header) <= 4096, "the header fits its page");
 
@@ -143,16 +144,21 @@ struct dr_group_key {
 };
 static_assert(sizeof(struct dr_group_key) == 320, "five lines");
 
-/* The one operation in progress: written before it starts, cleared when it is whole; redone on attach. */
+/* The one operation in progress: filled in, then `op` is stored; 0 again when it is whole; redone on attach.
+ * `next` is a group's key and `word` its groups[] entry to be, complete before op names the group. */
+enum dr_journal_op { DR_JOURNAL_NONE = 0, DR_JOURNAL_INSERT = 1, DR_JOURNAL_WITHDRAW = 2, DR_JOURNAL_GROUP = 3 };
 struct dr_journal {
-    uint32_t op;                  /* 0: none, else enum of fib/journal */
-    uint8_t family, length, source, reserved;
-    uint32_t group;
-    uint32_t reserved2;
-    uint8_t prefix[16];
-    uint64_t pad[4];
+    uint32_t op;
+    uint8_t family, length;
+    uint8_t source, old_source;   /* old_*: what an insert replaces, 0 when nothing: to undo it when it cannot be redone */
+    uint16_t group, old_group;
+    uint32_t word;
+    uint64_t hole;                /* withdraw: 1 + the slot of the rules that is being closed; 0: not begun */
+    uint64_t hi, lo;              /* prefix, host order; IPv4 in lo */
+    uint8_t pad[24];
+    struct dr_group_key next;
 };
-static_assert(sizeof(struct dr_journal) == DR_LINE, "one line");
+static_assert(offsetof(struct dr_journal, next) == DR_LINE, "one line, then the key");
 
 /* ---- stats segment: written by the fast path ------------------------------------------------- */
 
