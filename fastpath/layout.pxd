@@ -77,7 +77,6 @@ cdef extern from "dr_layout.h" nogil:
         dr_part ipv6_rules
         dr_part ipv4_depth
         dr_part ipv4_extended_depth
-        dr_part ipv4_extended_owner
         dr_part group_keys
         dr_part journal
         char name[16]
@@ -86,6 +85,11 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t generation
         uint64_t ipv4_routes
         uint64_t ipv6_routes
+        uint32_t used_groups
+        uint32_t used_adjacencies
+        uint32_t used_ecmp_groups
+        uint32_t used_ipv4_extended
+        uint64_t used_ipv6_trie_bytes
         uint64_t heartbeat_ns
         uint64_t writer_pid
         uint64_t writer_start
