@@ -2,7 +2,7 @@
 
 Called by the main thread before workers start.
 """
-from libc.errno cimport EINVAL, ENOTSUP
+from libc.errno cimport EINVAL, EOPNOTSUPP
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -24,11 +24,6 @@ cdef int check(int rc, str name, str what) except -1:
     if rc < 0:
         raise FastPathError(f"port {name}: {what}: {rte_strerror(-rc).decode()}")
     return 0
-
-
-def device_name(device: str) -> str:
-    """DPDK's name of a device given as a PCI address or as a vdev string: what stands before the first comma."""
-    return device.split(",", 1)[0]
 
 
 cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *out) noexcept:
@@ -70,9 +65,9 @@ cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
 
 cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool,
                      opened *out) except -1:
-    """Find, configure and start. threads: workers + the host thread. Raises FastPathError."""
+    """Find, configure and start. device: EAL's name of it; threads: workers + the host thread. Raises FastPathError."""
     cdef rte_eth_dev_info info
-    cdef bytes dev_name = device_name(device).encode()
+    cdef bytes dev_name = device.encode()
     cdef int rc
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
         raise FastPathError(f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to "
@@ -85,9 +80,9 @@ cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_m
     # ND needs its solicited-node groups; a device that cannot filter delivers them anyway
     rte_eth_promiscuous_disable(out.dev)
     rc = rte_eth_allmulticast_enable(out.dev)
-    if rc != 0 and rc != -ENOTSUP:
+    if rc != 0 and rc != -EOPNOTSUPP:
         check(rc, name, "multicast reception")
     rc = rte_eth_dev_set_mtu(out.dev, <uint16_t>mtu)
-    if rc != 0 and rc != -ENOTSUP and rc != -EINVAL:
+    if rc != 0 and rc != -EOPNOTSUPP and rc != -EINVAL:
         check(rc, name, f"MTU {mtu}")
     return 0

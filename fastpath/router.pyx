@@ -9,7 +9,7 @@ import os
 
 from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_load_acquire_64, dr_store_release_32, dr_store_release_64
-from fastpath.dpdk.eal cimport (lcore_function_t, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
+from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
 from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_stop,
                                    rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
@@ -101,7 +101,7 @@ cdef class Router:
             w.stats = &self.r.stats.lcore[slot]
             w.stats.quiescent = DR_OFFLINE
             w.stats.online = 1
-            for c in range(CLASSES):
+            for c in range(<uint32_t>CLASSES):
                 rate = _CLASS_PPS[c]
                 bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
             bucket_init(&w.icmp, hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
@@ -115,7 +115,7 @@ cdef class Router:
         self.h.router = self.r
         self.h.hz = hz
         self.h.host0 = -1
-        for slot in range(PORTS):
+        for slot in range(<uint32_t>PORTS):
             self.h.tap[slot] = -1
         return 0
 
@@ -217,17 +217,21 @@ cdef class Router:
         """The queue of the port's twin that this process reads and writes; non-blocking; -1: none."""
         self.h.tap[port] = fd
 
+    def missing_taps(self) -> list[int]:
+        """Ports whose twin has no open queue: never had, or its device vanished."""
+        return [port for port in range(self.r.ports) if self.h.tap[port] < 0]
+
+    def host0_missing(self) -> bool:
+        """True while no queue of the TUN is open."""
+        return self.h.host0 < 0
+
     def set_host0(self, fd: int) -> None:
         """The queue of the TUN through which the kernel reaches far destinations; non-blocking; -1: none."""
         self.h.host0 = fd
 
-    def start(self, entry: int, name: str, simd: str, dpdk: str, build_id: str) -> None:
-        """Launch the workers (entry: worker.entry() of the chosen variant) and fill in the stats segment's header."""
+    def describe(self, name: str, simd: str, dpdk: str, build_id: str) -> None:
+        """Fill in the stats segment's header: a reader accepts the segment from here on."""
         cdef dr_stats_header *s = &self.r.stats.header
-        cdef lcore_function_t f = <lcore_function_t><size_t>entry
-        cdef uint32_t slot
-        self.update_links()
-        s.magic = DR_STATS_MAGIC
         s.version = DR_STATS_VERSION
         s.header_bytes = sizeof(dr_stats_header)
         s.segment_bytes = self.stats.file_bytes
@@ -242,12 +246,19 @@ cdef class Router:
         set_text(s.simd, simd, sizeof(s.simd))
         set_text(s.dpdk, dpdk, sizeof(s.dpdk))
         set_text(s.build_id, build_id, sizeof(s.build_id))
+        self.update_links()
+        dr_store_release_64(&s.magic, DR_STATS_MAGIC)
+
+    def start(self, entry: int) -> None:
+        """Launch the workers; entry: worker.entry() of the chosen variant. A table must be bound."""
+        cdef lcore_function f = <lcore_function><size_t>entry
+        cdef uint32_t slot
         self.running = True
         for slot in range(1, self.r.workers + 1):
             self.r.stats.lcore[slot].cpu = self.cpus[slot - 1]
             if rte_eal_remote_launch(f, self.worker_at(slot), slot) != 0:
                 raise FastPathError(f"the worker on CPU {self.cpus[slot - 1]} could not be started")
-        dr_store_release_64(&s.ready, 1)
+        dr_store_release_64(&self.r.stats.header.ready, 1)
 
     def poll(self, ms: int) -> None:
         """Move packets for about `ms` milliseconds; sleeps in poll(2) while nothing comes."""

@@ -109,3 +109,7 @@ cdef inline void to_slow(burst *b, rte_mbuf *m, uint16_t verdict) noexcept nogil
     b.slow[b.n_slow] = m
     b.verdict[b.n_slow] = verdict
     b.n_slow += 1
+
+
+cdef inline void count_drop(worker *w, uint16_t reason) noexcept nogil:
+    w.stats.drops[reason] += 1

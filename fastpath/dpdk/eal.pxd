@@ -12,9 +12,11 @@ cdef extern from "rte_errno.h" nogil:
 cdef extern from "rte_version.h" nogil:
     const char *rte_version() noexcept
 
+# rte_launch.h's lcore_function_t is a function type; this is a pointer to it
+ctypedef int (*lcore_function)(void *arg) noexcept nogil
+
 cdef extern from "rte_launch.h" nogil:
-    ctypedef int (*lcore_function_t)(void *arg) noexcept nogil
-    int rte_eal_remote_launch(lcore_function_t f, void *arg, unsigned int lcore) noexcept
+    int rte_eal_remote_launch(lcore_function f, void *arg, unsigned int lcore) noexcept
     int rte_eal_wait_lcore(unsigned int lcore) noexcept
 
 cdef extern from "rte_cycles.h" nogil:

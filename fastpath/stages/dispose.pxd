@@ -10,7 +10,7 @@ from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.icmp cimport icmp_error
 from fastpath.stages.police cimport bucket_take
 from fastpath.state cimport (KIND_INJECTED, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, MAX_ORIGIN, VERDICT_PUNT,
-                             burst, worker)
+                             burst, count_drop, worker)
 
 cdef enum:
     PUNT_KIND_SHIFT = 8          # the mbuf's hash word carries class | kind << 8 to the host thread
@@ -40,7 +40,7 @@ cdef inline void answer(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint1
 
 
 cdef inline void drop(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_t mtu) noexcept nogil:
-    w.stats.drops[DropReason.originate_failed if b.kind == KIND_ORIGINATED else reason] += 1
+    count_drop(w, DropReason.originate_failed if b.kind == KIND_ORIGINATED else reason)
     if b.kind <= KIND_PARKED:
         answer(w, b, m, reason, mtu)
     rte_pktmbuf_free(m)

@@ -13,11 +13,16 @@ from fastpath.stages.dispose cimport PUNT_KIND_SHIFT
 from fastpath.stages.parking cimport park_packet
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.transmit cimport transmit
-from fastpath.state cimport BURST, ETHER, KIND_INJECTED, PORTS
+from fastpath.state cimport BURST, ETHER, KIND_INJECTED, PORTS, count_drop
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void *buf, size_t count) noexcept
     ssize_t write(int fd, const void *buf, size_t count) noexcept
+    int close(int fd) noexcept
+
+cdef extern from "<errno.h>" nogil:
+    int EBADFD
+    int errno
 
 cdef enum:
     READS = 32                   # frames a TAP may bring in one turn
@@ -29,11 +34,11 @@ cdef inline void to_tap(host *h, rte_mbuf *m) noexcept nogil:
     """A punted frame to the twin of the port that it came from."""
     cdef const void *frame
     if m.port >= PORTS or h.tap[m.port] < 0 or m.pkt_len > BOUNCE:
-        h.w.stats.drops[DropReason.tap_full] += 1
+        count_drop(h.w, DropReason.tap_full)
     else:
         frame = rte_pktmbuf_read(m, 0, m.pkt_len, h.bounce)
         if frame is NULL or write(h.tap[m.port], frame, m.pkt_len) < 0:
-            h.w.stats.drops[DropReason.tap_full] += 1
+            count_drop(h.w, DropReason.tap_full)
     rte_pktmbuf_free(m)
 
 
@@ -53,11 +58,15 @@ cdef inline uint32_t take_punts(host *h, uint64_t now) noexcept nogil:
     return total
 
 
-cdef inline rte_mbuf *read_packet(host *h, int fd, uint32_t headroom) noexcept nogil:
-    """One packet from a TAP or TUN, `headroom` bytes left free before it; NULL when there is none (or no mbuf)."""
-    cdef ssize_t n = read(fd, h.bounce, BOUNCE)
+cdef inline rte_mbuf *read_packet(host *h, int *fd, uint32_t headroom) noexcept nogil:
+    """One packet from a TAP or TUN, `headroom` bytes left free before it; NULL when there is none (or no mbuf).
+    A device that vanished is closed: the main thread opens it anew."""
+    cdef ssize_t n = read(fd[0], h.bounce, BOUNCE)
     cdef rte_mbuf *m
     cdef uint8_t *data
+    if n < 0 and errno == EBADFD:
+        close(fd[0])
+        fd[0] = -1
     if n <= 0:
         return NULL
     m = rte_pktmbuf_alloc(h.router.pool)
@@ -78,8 +87,8 @@ cdef inline uint32_t from_taps(host *h) noexcept nogil:
     for port in range(h.router.ports):
         if h.tap[port] < 0:
             continue
-        for i in range(READS):
-            m = read_packet(h, h.tap[port], 0)
+        for i in range(<uint32_t>READS):
+            m = read_packet(h, &h.tap[port], 0)
             if m is NULL:
                 break
             total += 1
@@ -97,7 +106,7 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
     if h.host0 < 0:
         return 0
     while n < READS:
-        m = read_packet(h, h.host0, ETHER)
+        m = read_packet(h, &h.host0, ETHER)
         if m is NULL:
             break
         data = dr_data(m)

@@ -104,7 +104,10 @@ cdef inline void fill6(uint8_t *out, const dr_interface *port, const rte_mbuf *m
     dr_put_be16(ip + 4, <uint16_t>(8 + quoted))
     ip[6] = 58
     ip[7] = HOPS
-    memcpy(ip + 8, &port.ipv6_link_local[0] if link_local6(dr_get_be64(src)) else &port.ipv6[0], 16)
+    if link_local6(dr_get_be64(src)):
+        memcpy(ip + 8, port.ipv6_link_local, 16)
+    else:
+        memcpy(ip + 8, port.ipv6, 16)
     memcpy(ip + 24, src, 16)
     dr_put_be16(icmp, <uint16_t>error)
     if error == ICMP6_TOO_BIG << 8:

@@ -17,7 +17,7 @@ from fastpath.reasons cimport DropReason
 from fastpath.stages.choose cimport choose
 from fastpath.stages.dispose cimport answer
 from fastpath.stages.pipeline cimport route, route_origin
-from fastpath.state cimport ETHER, KIND_PARKED, KIND_RECEIVED
+from fastpath.state cimport ETHER, KIND_PARKED, KIND_RECEIVED, count_drop
 
 cdef enum:
     EXPIRE_MS = 3000             # three probes of one second: RFC 4861 10, and Linux's for ARP
@@ -105,7 +105,7 @@ cdef inline void park_packet(host *h, rte_mbuf *m, uint16_t kind, uint64_t now) 
         return
     p = find_park(h, &key)
     if p is NULL or (p.family and p.n == PARK_EACH):
-        h.w.stats.drops[DropReason.park_full] += 1
+        count_drop(h.w, DropReason.park_full)
         rte_pktmbuf_free(m)
         return
     if p.family == 0:
@@ -127,7 +127,7 @@ cdef inline void expire(host *h, park *p) noexcept nogil:
     h.b.kind = KIND_PARKED
     for i in range(p.n):
         h.b.port = p.pkt[i].port
-        h.w.stats.drops[DropReason.next_hop_unresolved] += 1
+        count_drop(h.w, DropReason.next_hop_unresolved)
         if p.kind[i] == KIND_RECEIVED:
             answer(h.w, &h.b, p.pkt[i], DropReason.next_hop_unresolved, 0)
         rte_pktmbuf_free(p.pkt[i])

@@ -12,13 +12,13 @@ cdef inline uint16_t addresses4(uint32_t src, uint32_t dst, bint group) noexcept
     """RFC 1812 5.3.7: no loopback, this-network, multicast or broadcast source; no loopback or class E destination."""
     if src >> 28 >= 0xE or src >> 24 == 127 or src >> 24 == 0:
         # a DHCP client has no address yet: for the host stack, never forwarded
-        if src == 0 and dst == 0xFFFFFFFF:
+        if src == 0 and dst == <uint32_t>0xFFFFFFFF:
             return VERDICT_PUNT | PuntClass.local
         return DropReason.ipv4_source
     if dst >> 28 == 0xE:
         # 224.0.0.0/24 never leaves its link (RFC 5771 4): routing protocols and IGMP of ours
         return VERDICT_PUNT | PuntClass.local if dst >> 8 == 0xE00000 else DropReason.ipv4_multicast
-    if dst == 0xFFFFFFFF:
+    if dst == <uint32_t>0xFFFFFFFF:
         return VERDICT_PUNT | PuntClass.local
     if dst >> 28 == 0xF or dst >> 24 == 127 or dst >> 24 == 0:
         return DropReason.ipv4_destination

@@ -1,8 +1,8 @@
 """The hot path is free of Python: proved on the C that Cython made, and by Cython's own performance hints.
 
 In the generated C each function follows a comment that names its source line. A function whose signature
-says `nogil` must hold no call of Python's C-API and no helper of Cython's but plain arithmetic. In the workers
-it must not allocate, log or enter the kernel either, but for the idle back-off, which is one function.
+says `nogil` must hold no call of Python's C-API and no helper of Cython's but plain arithmetic. In the
+workers it must not allocate, log or enter the kernel either, but for the idle back-off, one function.
 Runs after scripts/setup, which leaves the C in build/release.
 """
 
@@ -82,7 +82,9 @@ def check_file(code: Path, source: Path, *, worker: bool) -> tuple[list[str], in
     found = []
     seen = set()
     for function in functions(code.read_text()):
-        path = ROOT / function.file
+        # The .pyx is named relative to the build directory, a .pxd relative to the include path.
+        path = (BUILD if function.file.startswith("..") else ROOT) / function.file
+        path = path.resolve()
         if path.is_file() and is_nogil(signature(path.read_text().splitlines(), function.line)):
             seen.add((path, function.line))
             found += complaints_about(function, worker=worker)
@@ -129,6 +131,9 @@ def check() -> list[str]:
     hinted: set[str] = set()
     for entry in cython_commands():
         source, code = Path(entry["file"]), BUILD / entry["output"]
+        if not code.is_file():
+            found.append(f"{relative(source)}: not built; run scripts/setup")
+            continue
         complaints, _ = check_file(code, source, worker=source.name == "worker.pyx")
         found += complaints
         if str(source) not in hinted:  # a worker's variants say the same
