@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lab.harness import ConditionNotMetError, Namespace, sweep, veth_pair, wait_for
 
 _KILLED = """
