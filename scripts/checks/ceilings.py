@@ -1,7 +1,7 @@
 """Counts what silences a test or a checker, against `ceilings.toml`, whose numbers may only go down.
 
-skip and xfail are counted as names in code (`skip` only when it is pytest's or a mark's), noqa and type: ignore
-as comments: text about them is free.
+skip and xfail are counted as names in code (`skip` only when it is pytest's or a mark's), noqa and
+type: ignore as comments: text about them is free.
 """
 
 import ast

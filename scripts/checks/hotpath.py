@@ -126,7 +126,7 @@ def hints(entry: dict[str, str]) -> list[str]:
 
 
 def cached_hints(entry: dict[str, str], code: Path) -> list[str]:
-    """The same, kept in the build directory for as long as the generated C is the same: Cython takes seconds."""
+    """The same, kept beside the generated C for as long as that stays the same: Cython takes seconds."""
     store = code.with_suffix(".hints.json")
     digest = hashlib.sha256(code.read_bytes()).hexdigest()
     if store.is_file():
