@@ -1,7 +1,9 @@
-"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes, stale marks and next hops.
+"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes,
+stale marks and next hops.
 
-After every decision: replaying the deltas gives the model's table, every path's step is the model's, lookups find the model's longest match,
-counts agree, and the hop set ids told as added and not yet released are those that prefixes use.
+After every decision: replaying the deltas gives the model's table, every path's step is the model's,
+lookups find the model's longest match, counts agree, and the hop set ids told as added and not yet released
+are those that prefixes use.
 """
 
 from __future__ import annotations
