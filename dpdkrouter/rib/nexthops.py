@@ -99,7 +99,7 @@ class NextHops:
     # ---- for the FIB writer
 
     def converge(self, limit: int = 16) -> Iterator[Round]:
-        """Decide and resolve until nothing changes, at most `limit` times; then `settled` says if it came to rest.
+        """Decide and resolve until nothing changes, at most `limit` times; see `settled`.
 
         Apply each round before asking for the next: the first repairs a lost next hop, however long the next.
         """

@@ -37,8 +37,8 @@ cdef extern from *:
 cdef class Rib(Store):
     """The RIB of one router.
 
-    asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how many
-    paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
+    asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how
+    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
     """
 
     def __init__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
@@ -253,7 +253,7 @@ cdef class Rib(Store):
                           hash_prefix(table.index.seed, hi, lo, length))
 
     def paths(self, family, prefix, length):
-        """Every path of a prefix (packed, network order), the best first, with the steps that dropped them."""
+        """Every path of a prefix (packed, network order), the best first, with the step that dropped it."""
         cdef Table* table = &self.tables[0 if family == 4 else 1]
         cdef uint32_t node, path = NONE
         cdef const PathRecord* record

@@ -1,6 +1,4 @@
-"""Each step of the decision alone: two paths that differ in that step and, the other way round, in every later
-one.
-"""
+"""Each step of the decision alone: two paths differ in it and, the other way round, in every later one."""
 
 from __future__ import annotations
 
