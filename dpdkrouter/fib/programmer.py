@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from dpdkrouter.fib.fib import Fib
+    from dpdkrouter.fib.records import Interface
     from dpdkrouter.rib.nexthops import NextHops, Resolution, Round
     from dpdkrouter.rib.views import FamilyDelta
 
@@ -82,6 +83,10 @@ class Programmer:
         for (action, on, address), index in self._adjacencies.items():
             if on == port and action == Action.RESOLVE:
                 self._fib.adjacency_set(index, self._hop(on, address))
+
+    def set_interface(self, port: int, value: Interface) -> None:
+        """What the fast path must know of a port: MTU and the sources of ICMP errors."""
+        self._fib.interface_set(port, value)
 
     def set_neighbour(self, port: int, address: IPv4Address | IPv6Address, mac: bytes | None) -> None:
         """A neighbour's MAC, or None when it has none: one store, whatever the number of routes through it."""
