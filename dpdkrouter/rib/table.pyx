@@ -41,7 +41,7 @@ cdef class Rib(Store):
     many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
     """
 
-    def __init__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
         if not 1 <= multipath <= 1024:
             raise ValueError(f"multipath {multipath} is out of range, allowed: 1 to 1024")
         self.multipath = multipath

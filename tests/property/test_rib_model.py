@@ -15,11 +15,11 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from ribkit import Table, pack, replay, words
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, pack, replay, words
 
 ASN, ROUTER_ID = 65000, 9
 PREFIXES = {

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from ribkit import Table, announce, pack, reachable, replay, sequence, via, withdraw, words
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, announce, pack, reachable, replay, sequence, via, withdraw, words
 
 HOP = via("192.0.2.1", as_path=sequence(64500))
 OTHER = via("192.0.2.2", as_path=sequence(64500, 64501))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ribkit import announce, pack, reachable, sequence, via, withdraw
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import announce, pack, reachable, sequence, via, withdraw
 
 if TYPE_CHECKING:
     from dpdkrouter.rib.views import Path
