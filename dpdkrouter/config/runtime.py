@@ -128,11 +128,12 @@ def _memory(
     if not machine.hugetlbfs:
         yield path, f"no hugetlbfs at {HUGEPAGES}", f"must be mounted: mount -t hugetlbfs none {HUGEPAGES}"
     need = needed_pages(config, machine.page_bytes, segment_bytes) - _held_pages(paths, machine.page_bytes)
-    if need > machine.free_pages:
+    missing = need - machine.free_pages
+    if missing > 0:
         yield (
             path,
             f"{machine.free_pages} free pages of {machine.page_bytes // MIB} MiB",
-            f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {need - machine.free_pages}",
+            f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {missing}",
         )
 
 
