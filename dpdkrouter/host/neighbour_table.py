@@ -112,10 +112,16 @@ class _Entry:
 class NeighbourTable:
     """See the module. `limit` is per address version; `in_use` is asked about usable neighbours only."""
 
-    def __init__(self, limit: Mapping[int, int], in_use: Callable[[Key], bool] = lambda _key: True) -> None:
+    def __init__(
+        self,
+        limit: Mapping[int, int],
+        in_use: Callable[[Key], bool] = lambda _key: True,
+        refresh_s: float = REFRESH_S,
+    ) -> None:
         self.counters = Counters()
         self._limit = dict(limit)
         self._in_use = in_use
+        self._refresh_s = refresh_s
         self._entries: dict[Key, _Entry] = {}
         self._told: dict[Key, bytes] = {}  # what users believe: usable with this MAC
         self._changes: dict[Key, Neighbour] = {}
@@ -127,6 +133,7 @@ class NeighbourTable:
         self._held = False
         self._epoch = 0
         self._refresh: Iterator[Key] = iter(())
+        self._owed = 0.0  # of a turn through all neighbours, not yet taken
 
     # --- the kernel's side
 
@@ -254,14 +261,22 @@ class NeighbourTable:
                 self._leaving[key] = now + SETTLE_S
                 self._request(Verb.MANAGE if key in self._managed else Verb.USE, key)
 
-    def forget_port(self, port: str) -> None:
-        """The port's TAP is gone, and with it all its neighbours."""
+    def forget_port(self, port: str, *, again: bool) -> None:
+        """The port's TAP is gone, its neighbours with it; `again`: it has another, with the same wishes."""
         for key in [key for key in self._entries.keys() | self._told.keys() if key[0] == port]:
             self._entries.pop(key, None)
             self._resolving.pop(key, None)
             self._forget(key)
-        self._managed = {key for key in self._managed if key[0] != port}
-        self._static = {key: mac for key, mac in self._static.items() if key[0] != port}
+        if again:
+            for key in self._managed:
+                if key[0] == port and key not in self._static:
+                    self._request(Verb.MANAGE, key)
+            for key, mac in self._static.items():
+                if key[0] == port:
+                    self._request(Verb.PERMANENT, key, mac)
+        else:
+            self._managed = {key for key in self._managed if key[0] != port}
+            self._static = {key: mac for key, mac in self._static.items() if key[0] != port}
 
     def tick(self, elapsed_s: float, now: float) -> None:
         """Once in a while: end what has timed out, and refresh the share of neighbours that is due."""
@@ -270,7 +285,9 @@ class NeighbourTable:
         for key in [key for key, until in self._leaving.items() if until <= now]:
             self._forget(key)
         if not self._held:
-            for key in self._due(1 + int(len(self._told) * elapsed_s / REFRESH_S)):
+            self._owed += len(self._told) * elapsed_s / self._refresh_s
+            share, self._owed = int(self._owed), self._owed % 1
+            for key in self._due(share):
                 self.counters.refreshed += 1
                 self._request(Verb.USE, key)
 

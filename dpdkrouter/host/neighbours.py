@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.errors import HostError
 from dpdkrouter.host import rtnl, sysctls
 from dpdkrouter.host.namespace import run_in
-from dpdkrouter.host.neighbour_table import Counters, Key, Neighbour, NeighbourTable, Request
+from dpdkrouter.host.neighbour_table import REFRESH_S, Counters, Key, Neighbour, NeighbourTable, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +50,7 @@ class Neighbours:
         *,
         in_use: Callable[[Key], bool] = lambda _key: True,
         limit: Mapping[int, int] | None = None,
+        refresh_s: float = REFRESH_S,
         receive_bytes: int = _RECEIVE_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -57,7 +58,7 @@ class Neighbours:
         if limit is None:
             limit = {version: max(1, top // 8) for version, top in sysctls.neighbour_limits().items()}
         self._namespace = namespace
-        self._table = NeighbourTable(limit, in_use)
+        self._table = NeighbourTable(limit, in_use, refresh_s)
         self._clock = clock
         self._receive_bytes = receive_bytes
         self._indexes: dict[str, int] = {}
@@ -169,7 +170,7 @@ class Neighbours:
         """Ports changed: neighbours of ports that went or have a new TAP are lost, new ones read."""
         for port, index in self._indexes.items():
             if ports.get(port) != index:
-                self._table.forget_port(port)
+                self._table.forget_port(port, again=port in ports)
         self._map_ports(ports)
         self._dump()
         self._flush()
@@ -209,8 +210,7 @@ class Neighbours:
             try:
                 self._socket.send(rtnl.dump_request(self._sequence))
             except OSError as error:
-                if error.errno != errno.EBUSY:  # a dump is under way; its end starts this one again
-                    raise HostError(f"neighbours of {self._namespace}: {error.strerror}") from error
+                raise HostError(f"neighbours of {self._namespace}: {error.strerror}") from error
 
     def _readable(self) -> None:
         try:
@@ -256,6 +256,8 @@ class Neighbours:
         self._synced.set()
 
     def _refused(self, message: rtnl.Refused) -> None:
+        if message.code == errno.EBUSY:  # a dump is under way: its end will find that another is wanted
+            return
         if message.sequence == self._dump_sequence:
             raise HostError(f"neighbours of {self._namespace}: dump refused: {os.strerror(message.code)}")
         request = self._asked.get(message.sequence)

@@ -136,7 +136,8 @@ class Taps:
         self._indexes[name] = link["index"]
         sysctls.apply_port(name)
         if link.get_attr("IFLA_IFALIAS") != ALIAS:
-            kernel.link("set", index=link["index"], ifalias=ALIAS)
+            with _context(f"device {name}: marking it as ours"):
+                kernel.link("set", index=link["index"], ifalias=ALIAS)
         return link
 
     def _remove(self, kernel: IPRoute, name: str, index: int) -> None:

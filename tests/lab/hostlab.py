@@ -1,4 +1,4 @@
-"""Helpers of the host stack's lab: two namespaces whose TAPs are joined by a pump, which plays the fast path."""
+"""Helpers of the host stack's lab: namespaces whose TAPs are joined by a pump, which plays the fast path."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import subprocess
 import threading
 import time
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpdkrouter.host import HOST_DEVICE, Kind, Taps, Twin, open_queue, prepare
+from dpdkrouter.host import namespace as namespaces
+from dpdkrouter.host.plan import Twin
+from dpdkrouter.host.setup import prepare
+from dpdkrouter.host.taps import Taps
+from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,10 +44,19 @@ def wait_for(what: str, condition: Callable[[], object], timeout: float = 15.0) 
         time.sleep(0.02)
 
 
+def sweep() -> None:
+    """Remove the namespaces of test processes that were killed."""
+    for path in namespaces.DIRECTORY.glob("host-t*-*"):
+        pid = path.name.removeprefix("host-t").split("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            namespaces.remove(path.name)
+
+
 class Lab:
     """A namespace made by `prepare`, with its Taps; ip() runs iproute2 in it."""
 
     def __init__(self, name: str) -> None:
+        sweep()
         self.name = f"host-t{os.getpid()}-{name}"
         self.namespace = prepare(self.name)
         self.taps = Taps(self.name)

@@ -1,8 +1,8 @@
 """The host stack in real namespaces: what outlives what, what is reconciled, what the kernel sends where.
 
-    router namespace                     peer namespace
-    p0 192.0.2.1, 2001:db8::1 --cable-- p0 192.0.2.9, 2001:db8::9
-    host0 (default routes)              (a pump from queue to queue plays fast path and wire)
+router namespace                     peer namespace
+p0 192.0.2.1, 2001:db8::1 --cable-- p0 192.0.2.9, 2001:db8::9
+host0 (default routes)              (a pump from queue to queue plays fast path and wire)
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import signal
 import subprocess
 import sys
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from dpdkrouter.errors import HostError
-from dpdkrouter.host import HOST_DEVICE, Kind, Namespace, Taps, open_queue, prepare, run_in
-from dpdkrouter.host import namespace as namespaces
-from dpdkrouter.host import sysctls
 from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, run, twin, wait_for
+
+from dpdkrouter.errors import HostError
+from dpdkrouter.host import HOST_DEVICE, Kind, Namespace, Taps, open_queue, prepare, run_in, sysctls
+from dpdkrouter.host import namespace as namespaces
 
 PORT = twin("p0", ROUTER_MAC, "192.0.2.1/24", "2001:db8::1/64")
 
@@ -79,8 +80,9 @@ def test_sysctls_and_lo() -> None:
         wanted = {
             "ipv4/ip_forward": "0", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/p0/rp_filter": "0",
             "ipv4/conf/p0/arp_ignore": "1", "ipv4/conf/p0/arp_announce": "2",
-            "ipv6/conf/all/forwarding": "0", "ipv6/conf/p0/forwarding": "1", "ipv6/conf/default/forwarding": "1",
-            "ipv6/conf/all/accept_ra": "0", "ipv6/conf/p0/accept_ra": "0", "ipv6/conf/p0/accept_dad": "0",
+            "ipv6/conf/all/forwarding": "0", "ipv6/conf/p0/forwarding": "1",
+            "ipv6/conf/default/forwarding": "1", "ipv6/conf/all/accept_ra": "0",
+            "ipv6/conf/p0/accept_ra": "0", "ipv6/conf/p0/accept_dad": "0",
             "ipv4/conf/p0/arp_evict_nocarrier": "0", "ipv6/conf/p0/ndisc_evict_nocarrier": "0",
         }  # fmt: skip
 
@@ -113,7 +115,7 @@ def test_apply_is_exact_and_idempotent() -> None:
         assert set(made.taps.indexes()) == {"p0"}
         assert "p1" not in made.ip("link")
         words = made.ip("-o", "addr", "show", "p0").split()
-        addresses = {word for before, word in zip(words, words[1:], strict=False) if before.startswith("inet")}
+        addresses = {word for before, word in pairwise(words) if before.startswith("inet")}
         assert addresses == {"192.0.2.2/24", "2001:db8::1/80", "fe80::ff:fe00:3/64"}
         assert "tentative" not in words
         assert "src 192.0.2.2" in made.ip("route", "show", "default")
@@ -205,7 +207,9 @@ def test_fast_path_ends_and_everything_stays() -> None:
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_control_is_killed_and_everything_stays(fast_path: bool) -> None:
     with lab("kill") as made:
-        control = subprocess.Popen([sys.executable, "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True)
+        control = subprocess.Popen(
+            [sys.executable, "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert control.stdout is not None
             assert control.stdout.readline() == "kept\n"
@@ -267,7 +271,10 @@ def test_arp_is_answered_on_the_addresss_own_port_only() -> None:
     with cabled() as (router, peer, _cable):
         other = twin("p1", bytes.fromhex("020000000002"), "192.0.2.2/24")
         router.taps.apply([PORT, other])
-        assert peer.execute("ping", "-c", "1", "-W", "1", "192.0.2.2", check=False).count(" 0% packet loss") == 0
+        assert (
+            peer.execute("ping", "-c", "1", "-W", "0.3", "192.0.2.2", check=False).count(" 0% packet loss")
+            == 0
+        )
         peer.execute("ping", "-c", "1", "-W", "5", "192.0.2.1")
 
 
@@ -277,7 +284,7 @@ def test_far_destination_leaves_through_host0() -> None:
         queue = made.queue(HOST_DEVICE)
         try:
             for address, offset, length in (("203.0.113.77", 16, 4), ("2001:db8:77::7", 24, 16)):
-                made.execute("ping", "-c", "1", "-W", "1", address, check=False)
+                made.execute("ping", "-c", "1", "-W", "0.3", address, check=False)
                 packets = _packets(queue)
                 wanted = [p for p in packets if p[offset : offset + length] == _packed(address)]
                 source = _packed("192.0.2.1" if length == 4 else "2001:db8::1")
@@ -293,7 +300,7 @@ def test_kernel_forwards_nothing() -> None:
         queue = router.queue(HOST_DEVICE)
         try:
             for address in ("203.0.113.77", "2001:db8:77::7"):
-                printed = peer.execute("ping", "-c", "1", "-W", "1", address, check=False)
+                printed = peer.execute("ping", "-c", "1", "-W", "0.3", address, check=False)
                 assert "100% packet loss" in printed
                 assert "nreachable" not in printed
             unicast = [p for p in _packets(queue) if not (p[0] >> 4 == 6 and p[24] == 0xFF)]
