@@ -169,7 +169,7 @@ class BgpNeighbor(Table):
     asn: Annotated[int, rules.AS_NUMBER] = Field(description="the peer's autonomous system number")
     local_address: Annotated[Address | None, rules.HOST_ADDRESS] = Field(
         None,
-        description="own address of the session; default: the address of the port whose prefix covers the peer",
+        description="own address of the session; default: that of the port whose prefix covers the peer",
     )
     families: Annotated[tuple[Family, ...] | None, array("families", 1, 2)] = Field(
         None, description="address families exchanged; default: the family of `address`"

@@ -1,4 +1,4 @@
-"""Third pass: what a machine lacks is named, with its line; what the router's own programs hold is no lack."""
+"""Third pass: what a machine lacks is named, with its line; what the router itself holds is no lack."""
 
 import os
 import socket

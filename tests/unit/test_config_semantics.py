@@ -209,7 +209,7 @@ CASES = {
         NOWHERE,
     ),
     "next hop in a table": (
-        '[[route]]\nprefix = "10.0.0.0/8"\nvia = [\n  "192.0.2.7",\n  { address = "172.16.0.1", weight = 2 },\n]\n',
+        '[[route]]\nprefix = "10.0.0.0/8"\nvia = [\n"192.0.2.7",\n{ address = "172.16.0.1" },\n]\n',
         5,
         "route[1].via[1]",
         "a table",

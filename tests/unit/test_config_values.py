@@ -1,4 +1,4 @@
-"""First pass: each wrong value alone gives one problem: its line, key, the value found and what is allowed."""
+"""First pass: each wrong value alone gives one problem: line, key, the value found, what is allowed."""
 
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -557,5 +557,6 @@ def test_macs_are_lower_case() -> None:
 
 @pytest.mark.parametrize("length", [31, 32])
 def test_both_ends_of_a_point_to_point_prefix_are_hosts(length: int) -> None:
-    text = f'[[port]]\nname = "a"\ndevice = "net_null0"\naddresses = ["192.0.2.0/{length}", "2001:db8::/{length + 96}"]\n'
+    addresses = f'["192.0.2.0/{length}", "2001:db8::/{length + 96}"]'
+    text = f'[[port]]\nname = "a"\ndevice = "net_null0"\naddresses = {addresses}\n'
     assert len(parse(text, "f").ports[0].addresses) == 2
