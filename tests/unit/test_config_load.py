@@ -1,4 +1,4 @@
-"""Reading files: no file, no UTF-8, no TOML, too large: each is a problem with its line, never a traceback."""
+"""Reading files: no file, no UTF-8, no TOML, too large: each a problem with its line, never a traceback."""
 
 import os
 from pathlib import Path

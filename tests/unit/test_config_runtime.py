@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpdkrouter.config import Config, InstancePaths, Machine, check_runtime, parse
-from dpdkrouter.config.runtime import needed_pages
+from dpdkrouter.config.runtime import hugepages, needed_pages
 from dpdkrouter.config.size import route_segment_bytes
 
 MIB = 1 << 20
@@ -226,3 +226,20 @@ def test_the_segments_size_grows_with_every_maximum() -> None:
     ):
         assert size(more) > least, more
     assert size("max_groups = 32766") < least
+
+
+def test_reserved_hugepages_are_not_free() -> None:
+    meminfo = (
+        "HugePages_Total:    10\nHugePages_Free:      7\nHugePages_Rsvd:      2\nHugepagesize:    2048 kB\n"
+    )
+    assert hugepages(meminfo) == (2 * MIB, 5)
+    assert hugepages("MemTotal: 3 kB\n") == (0, 0)
+
+
+def test_a_metrics_port_just_left_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", number)) as client:
+            server.accept()[0].close()  # the server closes first: its end waits in TIME_WAIT
+            assert client.recv(1) == b""
+    assert found(MACHINE, TEXT.replace('listen = ""', f'listen = "127.0.0.1:{number}"')) == []
