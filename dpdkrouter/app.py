@@ -23,7 +23,7 @@ from dpdkrouter.api.server import ApiServer
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths
-from dpdkrouter.errors import ApiError, SegmentError
+from dpdkrouter.errors import RequestError, SegmentError
 from dpdkrouter.fib.fib import Fib
 from dpdkrouter.fib.limits import Limits
 from dpdkrouter.fib.programmer import Programmer
@@ -59,7 +59,9 @@ class Control:
         self.config = config
         self.paths = InstancePaths.of(config)
         self.started = time.monotonic()
-        self.fib = Fib.open(self.paths.route_segment, Limits(**config.table.model_dump()), config.router.name)
+        self.fib = Fib.open(
+            self.paths.routes, Limits(**config.table.model_dump()), config.router.name, str(self.paths.stats)
+        )
         for source in Source.__members__.values():
             self.fib.mark_stale(source)
         bgp = config.bgp
@@ -125,12 +127,13 @@ class Control:
         self.static.replace(static.configured(self.config))
         try:
             self.cli.replace(static.load(self.paths.cli_routes))
-        except (ValueError, KeyError, TypeError, ApiError) as error:
+        except (ValueError, KeyError, TypeError, RequestError) as error:
             log.error("%s: damaged, its routes are lost: %s", self.paths.cli_routes, error)
         self.converge()
         swept = self.programmer.sweep(_LOCAL_SOURCES)
+        use = self.fib.reader.use()
         log.info("route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
-                 self.paths.route_segment, *self.fib.counts(), swept)
+                 self.paths.routes, use["ipv4_routes"].used, use["ipv6_routes"].used, swept)
 
     # ---- tasks
 
@@ -205,7 +208,7 @@ class Control:
     async def _follow_fast_path(self) -> None:
         if self.stats is None:
             with suppress(SegmentError):
-                self.stats = StatsReader(self.paths.stats_segment)
+                self.stats = StatsReader(self.paths.stats)
         if self.stats is None:
             return
         if self.stats.reopen_if_replaced():
@@ -216,7 +219,6 @@ class Control:
             return
         if self.host.pid != header.pid:
             log.info("fast path: pid %d, SIMD %s", header.pid, header.simd)
-            self.fib.watch(self.paths.stats_segment)
             await self.host.fast_path_up(header.pid, self.stats.ports())
             self.refresh_neighbours()
         self._follow_links()
@@ -237,7 +239,7 @@ class Control:
 def main(config: Config) -> int:
     """Run the control process for `config`. Returns the exit code."""
     paths = InstancePaths.of(config)
-    with InstanceLock(paths.run_directory / "control.lock", "dpdkrouter control"):
+    with InstanceLock(paths.run / "control.lock", "dpdkrouter control"):
         os.umask(0o027)
         return asyncio.run(_run(config))
 

@@ -1,4 +1,4 @@
-"""One instance of each program a router: an flock on a file in the run directory, gone with its process."""
+"""One instance of each program a router: an flock on a file in the run directory, free again when its process ends."""
 
 from __future__ import annotations
 
@@ -35,5 +35,4 @@ class InstanceLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._fd)
+        os.close(self._fd)  # the file stays: removing it would let two others hold two files of one name

@@ -63,6 +63,11 @@ class InstancePaths:
         return self.run / "api.sock"
 
     @property
+    def cli_routes(self) -> Path:
+        """The routes that `route add` made, kept for a restart of the control process."""
+        return self.run / "cli-routes.json"
+
+    @property
     def bgp_socket(self) -> Path:
         """Where ExaBGP's helper brings updates to the control process."""
         return self.run / "bgp.sock"

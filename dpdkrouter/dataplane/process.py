@@ -57,17 +57,17 @@ class FastPath:
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
-            stack.enter_context(InstanceLock(self._paths.run_directory / "fastpath.lock", "dpdkrouter fastpath"))
+            stack.enter_context(InstanceLock(self._paths.run / "fastpath.lock", "dpdkrouter fastpath"))
             variant = choose_variant(self._config.fastpath.simd)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
-            stats = segment.create(self._paths.stats_segment, segment.STATS_BYTES)
+            stats = segment.create(self._paths.stats, segment.STATS_BYTES)
             stack.callback(stats.close)
             self._start_router(stats)
             stack.callback(self._router.stop)
             self._router.describe(self._config.router.name, variant, eal.version(), BUILD_ID)
             stats.publish()
-            stack.callback(self._paths.stats_segment.unlink, missing_ok=True)
+            stack.callback(self._paths.stats.unlink, missing_ok=True)
             if self._await_routes():
                 worker = importlib.import_module(VARIANTS[variant])
                 self._router.start(worker.entry())
@@ -102,7 +102,7 @@ class FastPath:
         waiting = False
         while not self._stop:
             try:
-                self._table = segment.attach(self._paths.route_segment, segment.ROUTE)
+                self._table = segment.attach(self._paths.routes, segment.ROUTE)
             except SegmentMissingError as error:
                 if not waiting:
                     log.info("waiting: %s", error)
@@ -153,7 +153,7 @@ class FastPath:
         if self._table.is_current():
             return
         try:
-            table = segment.attach(self._paths.route_segment, segment.ROUTE)
+            table = segment.attach(self._paths.routes, segment.ROUTE)
         except SegmentMissingError:
             return  # between two control processes: what is mapped stays good
         self._router.bind(table)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from dpdkrouter.fib.fib import Fib
+    from dpdkrouter.fib.records import Interface
     from dpdkrouter.rib.nexthops import NextHops, Resolution, Round
     from dpdkrouter.rib.views import FamilyDelta
 
@@ -59,13 +60,13 @@ class Programmer:
         self._adopt()
 
     def _adopt(self) -> None:
-        for index, adjacency in self._fib.adjacencies().items():
+        for index, adjacency in self._fib.reader.adjacencies().items():
             self._adjacencies[_key(adjacency)] = index
             if adjacency.action == Action.FORWARD:
                 self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
                 self._sources.setdefault(adjacency.port, adjacency.src)
             self._mtus.setdefault(adjacency.port, adjacency.mtu)
-        self._orphans = {members: group for group, members in self._fib.groups().items()}
+        self._orphans = {self._fib.group_members(group): group for group in self._fib.reader.groups()}
 
     @property
     def adopted_neighbours(self) -> Mapping[tuple[int, bytes], bytes]:
@@ -82,6 +83,10 @@ class Programmer:
         for (action, on, address), index in self._adjacencies.items():
             if on == port and action == Action.RESOLVE:
                 self._fib.adjacency_set(index, self._hop(on, address))
+
+    def set_interface(self, port: int, value: Interface) -> None:
+        """What the fast path must know of a port: MTU and the sources of ICMP errors."""
+        self._fib.interface_set(port, value)
 
     def set_neighbour(self, port: int, address: IPv4Address | IPv6Address, mac: bytes | None) -> None:
         """A neighbour's MAC, or None when it has none: one store, whatever the number of routes through it."""
@@ -188,7 +193,7 @@ class Programmer:
         for group in self._orphans.values():
             self._fib.group_release(group)
         self._orphans.clear()
-        used = {member.adjacency for members in self._fib.groups().values() for member in members}
+        used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):
             if index not in used:
                 del self._adjacencies[key]

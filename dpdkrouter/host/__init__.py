@@ -10,5 +10,6 @@ neighbour_table.py  pure: what neighbours mean, ageing, limits
 rtnl.py             netlink messages as bytes
 neighbours.py       the netlink socket in asyncio
 
-Nothing is imported here: the fast path process needs tun.py alone, and pyroute2 would cost it 0.1 s at each start.
+Nothing is imported here: the fast path process needs tun.py alone, and pyroute2 would cost it
+0.1 s at each start.
 """

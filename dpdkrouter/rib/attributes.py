@@ -25,6 +25,7 @@ class Kind(IntEnum):
     UNREACHABLE = 2
     LOCAL = 3
     GLEAN = 4
+    BROADCAST = 5  # a directed broadcast of a connected prefix: dropped (RFC 2644)
 
 
 class Origin(IntEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
@@ -114,8 +115,16 @@ class Cable:
             for end in ready:
                 frame = os.read(end, 65536)
                 if not self.cut.is_set():
-                    os.write(self._ends[end], frame)
-                    self.carried += 1
+                    self._carry(frame, self._ends[end])
+
+    def _carry(self, frame: bytes, to: int) -> None:
+        try:
+            os.write(to, frame)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the device is down: lost, as on a wire
+                raise
+        else:
+            self.carried += 1
 
     def close(self) -> None:
         """Stop carrying and close both queues."""

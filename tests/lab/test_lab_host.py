@@ -17,18 +17,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, run, twin, wait_for
 
 from dpdkrouter.errors import HostError
-from dpdkrouter.host import HOST_DEVICE, Kind, Namespace, Taps, open_queue, prepare, run_in, sysctls
 from dpdkrouter.host import namespace as namespaces
+from dpdkrouter.host import sysctls
+from dpdkrouter.host.namespace import Namespace, run_in
+from dpdkrouter.host.setup import prepare
+from dpdkrouter.host.taps import Taps
+from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
+from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, run, twin, wait_for
 
 PORT = twin("p0", ROUTER_MAC, "192.0.2.1/24", "2001:db8::1/64")
 
 KEEPER = """
 import sys, time
 from ipaddress import ip_interface
-from dpdkrouter.host import Taps, Twin
+from dpdkrouter.host.taps import Taps
+from dpdkrouter.host.plan import Twin
 taps = Taps(sys.argv[1])
 taps.apply([Twin("p0", bytes.fromhex("020000000001"), 1500,
                  (ip_interface("192.0.2.1/24"), ip_interface("2001:db8::1/64")))])
@@ -208,7 +213,7 @@ def test_fast_path_ends_and_everything_stays() -> None:
 def test_control_is_killed_and_everything_stays(fast_path: bool) -> None:
     with lab("kill") as made:
         control = subprocess.Popen(
-            [sys.executable, "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True
         )
         try:
             assert control.stdout is not None

@@ -12,10 +12,12 @@ from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, twin
 
 from dpdkrouter.errors import HostError
-from dpdkrouter.host import Neighbour, Neighbours, link_local
+from dpdkrouter.host.neighbour_table import Neighbour
+from dpdkrouter.host.neighbours import Neighbours
+from dpdkrouter.host.plan import link_local
+from lab.hostlab import PEER_MAC, ROUTER_MAC, Lab, cabled, lab, twin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

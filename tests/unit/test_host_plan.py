@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpdkrouter.errors import HostError
-from dpdkrouter.host import Twin, link_local, plan
+from dpdkrouter.host import plan
+from dpdkrouter.host.plan import Twin, link_local
 
 MAC = bytes.fromhex("020000000001")
 INTERFACES = st.one_of(
