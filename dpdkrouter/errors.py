@@ -11,6 +11,8 @@
     │   ├── SegmentMissingError    1  ... it is not there
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
+    ├── ApiError                   1  the API socket cannot be made
+    ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
     └── BgpError                   1  ExaBGP cannot be configured or started
@@ -104,6 +106,14 @@ class SegmentVersionError(SegmentError):
 
 class SegmentSpaceError(SegmentError):
     """The segment's pages cannot be reserved."""
+
+
+class ApiError(DpdkrouterError):
+    """The API socket cannot be made."""
+
+
+class MetricsError(DpdkrouterError):
+    """The metrics page cannot be served."""
 
 
 class FastPathError(DpdkrouterError):
