@@ -59,7 +59,9 @@ class Control:
         self.config = config
         self.paths = InstancePaths.of(config)
         self.started = time.monotonic()
-        self.fib = Fib.open(self.paths.routes, Limits(**config.table.model_dump()), config.router.name)
+        self.fib = Fib.open(
+            self.paths.routes, Limits(**config.table.model_dump()), config.router.name, str(self.paths.stats)
+        )
         for source in Source.__members__.values():
             self.fib.mark_stale(source)
         bgp = config.bgp
@@ -129,8 +131,9 @@ class Control:
             log.error("%s: damaged, its routes are lost: %s", self.paths.cli_routes, error)
         self.converge()
         swept = self.programmer.sweep(_LOCAL_SOURCES)
+        use = self.fib.reader.use()
         log.info("route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
-                 self.paths.routes, *self.fib.counts(), swept)
+                 self.paths.routes, use["ipv4_routes"].used, use["ipv6_routes"].used, swept)
 
     # ---- tasks
 
@@ -216,7 +219,6 @@ class Control:
             return
         if self.host.pid != header.pid:
             log.info("fast path: pid %d, SIMD %s", header.pid, header.simd)
-            self.fib.watch(self.paths.stats)
             await self.host.fast_path_up(header.pid, self.stats.ports())
             self.refresh_neighbours()
         self._follow_links()

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.errors import HostError
 from dpdkrouter.fib.records import Interface
-from dpdkrouter.host import Neighbours, Taps, Twin, link_local, prepare
+from dpdkrouter.host.neighbours import Neighbours
+from dpdkrouter.host.plan import Twin, link_local
+from dpdkrouter.host.setup import prepare
+from dpdkrouter.host.taps import Taps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

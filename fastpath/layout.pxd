@@ -41,6 +41,12 @@ cdef extern from "dr_layout.h" nogil:
         DR_ACTION_UNREACHABLE
         DR_ACTION_BROADCAST
 
+    enum:
+        DR_JOURNAL_NONE
+        DR_JOURNAL_INSERT
+        DR_JOURNAL_WITHDRAW
+        DR_JOURNAL_GROUP
+
     struct dr_part:
         uint64_t offset
         uint64_t bytes
@@ -71,7 +77,6 @@ cdef extern from "dr_layout.h" nogil:
         dr_part ipv6_rules
         dr_part ipv4_depth
         dr_part ipv4_extended_depth
-        dr_part ipv4_extended_owner
         dr_part group_keys
         dr_part journal
         char name[16]
@@ -80,9 +85,15 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t generation
         uint64_t ipv4_routes
         uint64_t ipv6_routes
+        uint32_t used_groups
+        uint32_t used_adjacencies
+        uint32_t used_ecmp_groups
+        uint32_t used_ipv4_extended
+        uint64_t used_ipv6_trie_bytes
         uint64_t heartbeat_ns
         uint64_t writer_pid
         uint64_t writer_start
+        uint64_t superseded
 
     struct dr_adjacency:
         uint64_t dst
@@ -128,8 +139,14 @@ cdef extern from "dr_layout.h" nogil:
         uint8_t family
         uint8_t length
         uint8_t source
-        uint32_t group
-        uint8_t prefix[16]
+        uint8_t old_source
+        uint16_t group
+        uint16_t old_group
+        uint32_t word
+        uint64_t hole
+        uint64_t hi
+        uint64_t lo
+        dr_group_key next
 
     struct dr_port_counters:
         uint64_t rx_packets

@@ -18,6 +18,7 @@ import struct
 from pathlib import Path
 
 from libc.errno cimport errno as c_errno
+from libc.stdint cimport uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 from dpdkrouter.errors import (AlreadyRunningError, SegmentError, SegmentMissingError, SegmentSpaceError,
@@ -39,7 +40,8 @@ _KINDS = {
     ROUTE: (layout.DR_ROUTE_MAGIC, layout.DR_ROUTE_VERSION, sizeof(layout.dr_route_header)),
     STATS: (layout.DR_STATS_MAGIC, layout.DR_STATS_VERSION, sizeof(layout.dr_stats_header)),
 }
-STATS_BYTES = -(-sizeof(layout.dr_stats) // ALIGNMENT) * ALIGNMENT
+# sizeof is unsigned: the usual negation trick would wrap
+STATS_BYTES = (sizeof(layout.dr_stats) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
 cdef class Mapping:
@@ -165,12 +167,14 @@ def attach(path, str kind, str access=READERS, bint lock=False) -> Mapping:
     except BaseException:
         os.close(fd)
         raise
-    if lock:
-        try:
+    try:
+        if kind == ROUTE:
+            _check_parts(mapping)
+        if lock:
             mapping.lock()
-        except AlreadyRunningError:
-            mapping.close()
-            raise
+    except (SegmentError, AlreadyRunningError):
+        mapping.close()
+        raise
     return mapping
 
 
@@ -194,6 +198,36 @@ def _check(fd: int, target: Path, kind: str) -> tuple[int, int]:
             f"{target}: damaged or cut short: the header says {found[3]} bytes ({readers} for readers, header "
             f"{found[2]}), the file has {length} (header {header_bytes}); remove it")
     return length, readers
+
+
+def _check_parts(Mapping mapping):
+    """Raise unless every part of a route segment lies where it may and is as large as its maximum needs."""
+    cdef const layout.dr_route_header *h = <const layout.dr_route_header *>mapping.base
+    cdef uint64_t readers = h.readers_bytes
+    cdef uint64_t whole = h.segment_bytes
+    for name, offset, size, need, end in (
+            ("interfaces", h.interfaces.offset, h.interfaces.bytes,
+             layout.DR_MAX_PORTS * sizeof(layout.dr_interface), readers),
+            ("adjacencies", h.adjacencies.offset, h.adjacencies.bytes, (h.max_adjacencies + 1) * 64, readers),
+            ("groups", h.groups.offset, h.groups.bytes, (h.max_groups + 1) * 4, readers),
+            ("buckets", h.buckets.offset, h.buckets.bytes, h.max_ecmp_groups * 512, readers),
+            ("ipv4_root", h.ipv4_root.offset, h.ipv4_root.bytes, 2 << 24, readers),
+            ("ipv4_extended", h.ipv4_extended.offset, h.ipv4_extended.bytes, h.max_ipv4_extended * 512, readers),
+            ("ipv6_root", h.ipv6_root.offset, h.ipv6_root.bytes, 4 << 20, readers),
+            ("ipv6_trie", h.ipv6_trie.offset, h.ipv6_trie.bytes, h.ipv6_trie_bytes, readers),
+            ("ipv4_rules", h.ipv4_rules.offset, h.ipv4_rules.bytes, h.max_ipv4_routes * 8 + 8, whole),
+            ("ipv6_rules", h.ipv6_rules.offset, h.ipv6_rules.bytes, h.max_ipv6_routes * 32 + 32, whole),
+            ("ipv4_depth", h.ipv4_depth.offset, h.ipv4_depth.bytes, 1 << 24, whole),
+            ("ipv4_extended_depth", h.ipv4_extended_depth.offset, h.ipv4_extended_depth.bytes,
+             h.max_ipv4_extended * 256, whole),
+            ("group_keys", h.group_keys.offset, h.group_keys.bytes,
+             (h.max_groups + 1) * sizeof(layout.dr_group_key), whole),
+            ("journal", h.journal.offset, h.journal.bytes, sizeof(layout.dr_journal), whole)):
+        rules = name.endswith("_rules")
+        if offset < 4096 or offset % 4096 or size < need or offset + size > end or (rules and size & (size - 1)):
+            raise SegmentError(
+                f"{mapping.path}: damaged: part {name} at {offset} has {size} bytes, needs {need} before {end}; "
+                f"remove the file")
 
 
 def _reserve(fd: int, target: Path, size: int) -> None:

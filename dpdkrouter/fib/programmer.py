@@ -60,13 +60,13 @@ class Programmer:
         self._adopt()
 
     def _adopt(self) -> None:
-        for index, adjacency in self._fib.adjacencies().items():
+        for index, adjacency in self._fib.reader.adjacencies().items():
             self._adjacencies[_key(adjacency)] = index
             if adjacency.action == Action.FORWARD:
                 self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
                 self._sources.setdefault(adjacency.port, adjacency.src)
             self._mtus.setdefault(adjacency.port, adjacency.mtu)
-        self._orphans = {members: group for group, members in self._fib.groups().items()}
+        self._orphans = {self._fib.group_members(group): group for group in self._fib.reader.groups()}
 
     @property
     def adopted_neighbours(self) -> Mapping[tuple[int, bytes], bytes]:
@@ -193,7 +193,7 @@ class Programmer:
         for group in self._orphans.values():
             self._fib.group_release(group)
         self._orphans.clear()
-        used = {member.adjacency for members in self._fib.groups().values() for member in members}
+        used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):
             if index not in used:
                 del self._adjacencies[key]

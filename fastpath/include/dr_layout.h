@@ -43,20 +43,24 @@ struct dr_route_header {
     uint64_t segment_bytes;   /* whole file */
     uint64_t readers_bytes;   /* the readers' part: what the fast path maps */
     uint64_t layout_id;       /* hash of the maxima below: another layout is another file */
+    /* as configured; ids and indices run from 1 to max_groups and max_adjacencies, so those parts hold one more */
     uint32_t max_ipv4_routes, max_ipv6_routes, max_groups, max_adjacencies, max_ecmp_groups, max_ipv4_extended;
     uint64_t ipv6_trie_bytes;
     /* readers' part */
     struct dr_part interfaces, adjacencies, groups, buckets, ipv4_root, ipv4_extended, ipv6_root, ipv6_trie;
     /* writer's part: never mapped by the fast path */
-    struct dr_part ipv4_rules, ipv6_rules, ipv4_depth, ipv4_extended_depth, ipv4_extended_owner, group_keys, journal;
+    struct dr_part ipv4_rules, ipv6_rules, ipv4_depth, ipv4_extended_depth, group_keys, journal;
     char name[DR_NAME];
     uint64_t created_ns;      /* CLOCK_REALTIME */
     /* changing words, each on its own line so that readers of one are not disturbed by another */
     _Alignas(DR_LINE) uint64_t grace_epoch;   /* raised by the writer when it retires memory */
     _Alignas(DR_LINE) uint64_t generation;    /* odd while a batch is applied (seqlock for CLI and audit) */
-    uint64_t ipv4_routes, ipv6_routes;
+    uint64_t ipv4_routes, ipv6_routes; /* these and used_*: for status, as of the last batch */
+    uint32_t used_groups, used_adjacencies, used_ecmp_groups, used_ipv4_extended;
+    uint64_t used_ipv6_trie_bytes;
     _Alignas(DR_LINE) uint64_t heartbeat_ns;  /* CLOCK_MONOTONIC, about once a second */
     uint64_t writer_pid, writer_start;        /* start time in clock ticks, /proc/PID/stat field 22 */
+    uint64_t superseded;                      /* 1: another file has this one's name; attach that */
 };
 static_assert(sizeof(struct dr_route_header) <= 4096, "the header fits its page");
 
@@ -88,7 +92,7 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_PORT_SHIFT 48
 #define DR_ACTION_SHIFT 56
 
-/* groups: uint32 word[max_groups]: 0..65535 = adjacency index; bit 31 set = bucket block index (low 31 bits).
+/* groups: uint32 word[max_groups + 1]: 0..65535 = adjacency index; bit 31 set = bucket block index (low 31 bits).
  * buckets: uint16 adjacency[max_ecmp_groups][DR_BUCKETS], immutable once published. */
 #define DR_GROUP_MULTI 0x80000000u
 
@@ -122,6 +126,9 @@ static_assert(sizeof(struct dr_interface) == 128, "two cache lines");
 
 /* ---- route segment: writer's part ---------------------------------------------------------- */
 
+/* ipv4_depth: uint8[2^24], ipv4_extended_depth: uint8[max_ipv4_extended][256]: the length of the rule that an entry
+ * shows; of an extended root entry: unused. Which blocks and nodes are free is never stored: a walk finds it. */
+
 /* ipv4_rules: struct dr_rule4[2^n], open addressing, linear probing. One 8-byte store publishes a rule.
  * length 0xff = empty would cost zero-is-empty; so length is stored + 1: 0 = empty slot. */
 struct dr_rule4 { uint32_t prefix; uint8_t length_plus1; uint8_t source; uint16_t group; }; /* prefix: host order */
@@ -143,16 +150,21 @@ struct dr_group_key {
 };
 static_assert(sizeof(struct dr_group_key) == 320, "five lines");
 
-/* The one operation in progress: written before it starts, cleared when it is whole; redone on attach. */
+/* The one operation in progress: filled in, then `op` is stored; 0 again when it is whole; redone on attach.
+ * `next` is a group's key and `word` its groups[] entry to be, complete before op names the group. */
+enum dr_journal_op { DR_JOURNAL_NONE = 0, DR_JOURNAL_INSERT = 1, DR_JOURNAL_WITHDRAW = 2, DR_JOURNAL_GROUP = 3 };
 struct dr_journal {
-    uint32_t op;                  /* 0: none, else enum of fib/journal */
-    uint8_t family, length, source, reserved;
-    uint32_t group;
-    uint32_t reserved2;
-    uint8_t prefix[16];
-    uint64_t pad[4];
+    uint32_t op;
+    uint8_t family, length;
+    uint8_t source, old_source;   /* old_*: what an insert replaces, 0 when nothing: to undo it when it cannot be redone */
+    uint16_t group, old_group;
+    uint32_t word;
+    uint64_t hole;                /* withdraw: 1 + the slot of the rules that is being closed; 0: not begun */
+    uint64_t hi, lo;              /* prefix, host order; IPv4 in lo */
+    uint8_t pad[24];
+    struct dr_group_key next;
 };
-static_assert(sizeof(struct dr_journal) == DR_LINE, "one line");
+static_assert(offsetof(struct dr_journal, next) == DR_LINE, "one line, then the key");
 
 /* ---- stats segment: written by the fast path ------------------------------------------------- */
 

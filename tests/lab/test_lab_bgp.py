@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
-from lab.harness.launched import Launched, Listener
-from lab.harness.speaker import attribute, update_body
 
 from dpdkrouter.bgp import commands, events
 from dpdkrouter.bgp.configuration import BgpPeer
+from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
+from lab.harness.launched import Launched, Listener
+from lab.harness.speaker import attribute, update_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -126,7 +126,8 @@ def test_size_finds_a_long_file() -> None:
 
 
 def test_ceilings_count_code_and_comments_but_no_text() -> None:
-    marks = "import pytest\n@pytest.mark.skipif(True)\n@pytest.mark.xfail\ndef f(): pytest.skip('a')\n"
+    marks = "import pytest\n@pytest.mark.skipif(True)\n@pytest.mark.xfail\n"
+    marks += "def f(): pytest.skip('a'); scanner.skip(2)\n"
     comments = "a = 1  # " + "type: ignore[x]\nb = 2  # " + "noqa: E501\n"
     text = '"""skip, xfail, # ' + "noqa, # " + 'type: ignore"""\n'
     assert ceilings.count_python(marks + comments + text) == {

@@ -17,9 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lab.harness.waiting import wait_for
-
 from dpdkrouter.bgp.feed import Feed
+from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
