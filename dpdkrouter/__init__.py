@@ -1,5 +1,7 @@
 """dpdkrouter: the control side of the router (configuration, BGP, RIB, FIB writer, host stack, API, CLI)."""
 
-from fastpath._build import VERSION as __version__
+from fastpath import _build
 
 __all__ = ["__version__"]
+
+__version__ = _build.VERSION

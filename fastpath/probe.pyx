@@ -34,5 +34,5 @@ def best_variant() -> str:
     """The best variant that this CPU can run; RuntimeError when it can run none."""
     names = supported_variants()
     if not names:
-        raise RuntimeError("this CPU lacks x86-64-v2 (SSE4.2, POPCNT), which DPDK and every worker variant need")
-    return names[-1]
+        raise RuntimeError("this CPU lacks x86-64-v2 (SSE4.2, POPCNT), which every worker variant needs")
+    return names[len(names) - 1]   # the build's wraparound=False: no negative indices

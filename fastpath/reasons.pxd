@@ -33,13 +33,14 @@ cpdef enum DropReason:
     # punts
     punt_policed = 25
     punt_ring_full = 26
-    # counted by the host thread, on packets that a worker has punted or that the kernel sent
+    # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
+    # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
     park_full = 27
     next_hop_unresolved = 28
     tap_full = 29
     inject_loop = 30
     inject_invalid = 31
-    inject_ring_full = 32
+    originate_failed = 32
 
 cpdef enum PuntClass:
     bgp = 0

@@ -1,7 +1,7 @@
 """Prints the Python files of the packages, one a line, relative to the source root, for meson to install.
 
-Called by the root meson.build at configure time: `python_sources.py ROOT PACKAGE...`. meson has no globs, and a
-list by hand forgets files.
+Called by the root meson.build at configure time: `python_sources.py ROOT PACKAGE...`. meson has no globs, and
+a list by hand forgets files.
 """
 
 import sys

@@ -1,0 +1,246 @@
+"""The control process: `dpdkrouter control`. One asyncio loop, one task group, one writer of the route segment.
+
+    sources/ (connected, static, CLI, BGP) -> rib -> decision, next hops -> fib/programmer.py -> route segment
+    stats segment -> links, resolve requests, metrics        host/ <-> TAPs and neighbours of the router's namespace
+
+Whatever ends it, packets go on. On return it adopts the segment's groups and adjacencies, marks all routes stale, and
+sweeps those of a source when that source has said everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from contextlib import AsyncExitStack, suppress
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from dpdkrouter.api.methods import Methods
+from dpdkrouter.api.server import ApiServer
+from dpdkrouter.bgp.session import Sessions
+from dpdkrouter.bgp.settings import announced, next_hops, settings_of
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.errors import RequestError, SegmentError
+from dpdkrouter.fib.fib import Fib
+from dpdkrouter.fib.limits import Limits
+from dpdkrouter.fib.programmer import Programmer
+from dpdkrouter.hoststack import HostStack
+from dpdkrouter.lock import InstanceLock
+from dpdkrouter.metrics import MetricsServer
+from dpdkrouter.rib.enums import Source
+from dpdkrouter.rib.nexthops import NextHops
+from dpdkrouter.rib.table import Rib
+from dpdkrouter.segment import StatsReader
+from dpdkrouter.sources import static
+from dpdkrouter.sources.batch import Origin
+from dpdkrouter.sources.bgp import BgpSource
+from dpdkrouter.sources.connected import neighbour_routes, port_routes
+from dpdkrouter.sources.feed_server import FeedServer
+
+if TYPE_CHECKING:
+    from dpdkrouter.config import Config
+
+log = logging.getLogger("control")
+
+COALESCE_S = 0.005  # what arrives within this time is decided together
+TICK_S = 0.5
+STATS_S = 0.005  # how often resolve requests are looked for; a load of one word
+LINKS_S = 0.1
+_LOCAL_SOURCES = (Source.CONNECTED, Source.STATIC, Source.CLI)
+
+
+class Control:
+    """One run of the process."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.paths = InstancePaths.of(config)
+        self.started = time.monotonic()
+        self.fib = Fib.open(self.paths.routes, Limits(**config.table.model_dump()), config.router.name)
+        for source in Source.__members__.values():
+            self.fib.mark_stale(source)
+        bgp = config.bgp
+        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0))
+        self.next_hops = NextHops(self.rib)
+        self.programmer = Programmer(self.fib, self.next_hops)
+        self.connected = Origin(self.rib, self.rib.add_origin(Source.CONNECTED))
+        self.neighbours = Origin(self.rib, self.rib.add_origin(Source.CONNECTED))
+        self.static = Origin(self.rib, self.rib.add_origin(Source.STATIC))
+        self.cli = Origin(self.rib, self.rib.add_origin(Source.CLI))
+        settings = settings_of(config)
+        self.sessions = Sessions(settings.peers, self.started)
+        self.bgp = BgpSource(
+            self.rib,
+            settings.peers,
+            announced(config),
+            {str(neighbor.address): next_hops(config, neighbor) for neighbor in (bgp.neighbors if bgp else ())},
+            self.sessions,
+            self.started,
+        )
+        self.host = HostStack(config, self.programmer)
+        self.stats: StatsReader | None = None
+        self._links: dict[int, bool] = {}
+        self._dirty = asyncio.Event()
+        self._swept_bgp = False
+        self._requests = 0
+
+    # ---- sources
+
+    def changed(self) -> None:
+        """Something new is in the RIB: decide soon."""
+        self._dirty.set()
+
+    def refresh_connected(self) -> None:
+        """Connected routes from the ports' addresses and links; a port never heard of counts as up."""
+        routes = {}
+        for number, port in enumerate(self.config.ports):
+            routes.update(port_routes(number, port.addresses, self._links.get(number, True)))
+        if self.connected.replace(routes):
+            self.changed()
+
+    def refresh_neighbours(self) -> None:
+        """Host routes from the neighbours that have a MAC."""
+        if self.neighbours.replace(neighbour_routes(self.host.neighbours)):
+            self.changed()
+
+    def set_cli_routes(self, routes: dict[static.Network, static.Attributes]) -> None:
+        """The CLI's routes, whole; kept for a restart."""
+        static.save(self.paths.cli_routes, routes.items())
+        self.cli.replace(routes)
+        self.converge()
+
+    def converge(self) -> None:
+        """Decide, resolve next hops, program the segment."""
+        for round_ in self.next_hops.converge():
+            self.programmer.apply(round_)
+        self.host.keep_resolved(self.next_hops)
+
+    def _first_routes(self) -> None:
+        """All that is known without asking anybody, then sweep what these sources no longer have."""
+        self.refresh_connected()
+        self.refresh_neighbours()
+        self.static.replace(static.configured(self.config))
+        try:
+            self.cli.replace(static.load(self.paths.cli_routes))
+        except (ValueError, KeyError, TypeError, RequestError) as error:
+            log.error("%s: damaged, its routes are lost: %s", self.paths.cli_routes, error)
+        self.converge()
+        swept = self.programmer.sweep(_LOCAL_SOURCES)
+        log.info("route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
+                 self.paths.routes, *self.fib.counts(), swept)
+
+    # ---- tasks
+
+    async def run(self) -> int:
+        """Until SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with AsyncExitStack() as stack:
+            await self.host.start(stack)
+            self._first_routes()
+            self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.changed))
+            methods = Methods(self)
+            await stack.enter_async_context(
+                ApiServer(self.paths.api_socket, self.config.api.group, methods.table())
+            )
+            stack.enter_context(MetricsServer(self.config, self.paths, methods))
+            log.info("ready")
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(task())
+                    for task in (self._converge_task, self._stats_task, self._neighbour_task, self._tick_task)
+                ]
+                await stop.wait()
+                log.info("stopping")
+                for task in running:
+                    task.cancel()
+        self.fib.close()
+        return 0
+
+    async def _converge_task(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(COALESCE_S)
+            self._dirty.clear()
+            self.converge()
+
+    async def _neighbour_task(self) -> None:
+        while True:
+            await self.host.changes()
+            self.refresh_neighbours()
+
+    async def _tick_task(self) -> None:
+        while True:
+            self.fib.heartbeat(time.monotonic_ns())
+            now = time.monotonic()
+            if self.bgp.tick(now):
+                self.changed()
+            if not self._swept_bgp and self.bgp.settled:
+                self.converge()
+                swept = self.programmer.sweep((Source.EBGP, Source.IBGP, Source.KERNEL))
+                if swept:
+                    log.info("%d routes that no peer has announced again were swept", swept)
+                self.programmer.release_orphans()
+                self._swept_bgp = True
+            await asyncio.sleep(TICK_S)
+
+    async def _stats_task(self) -> None:
+        """Follow the fast path: its coming and going, its links, its requests."""
+        due = 0.0
+        while True:
+            if time.monotonic() >= due:
+                due = time.monotonic() + LINKS_S
+                await self._follow_fast_path()
+            if self.stats is not None:
+                self._requests, requests = self.stats.resolve_requests(self._requests)
+                for _family, port, address in requests:
+                    self.host.resolve(port, ip_address(address))
+            await asyncio.sleep(STATS_S)
+
+    async def _follow_fast_path(self) -> None:
+        if self.stats is None:
+            with suppress(SegmentError):
+                self.stats = StatsReader(self.paths.stats)
+        if self.stats is None:
+            return
+        if self.stats.reopen_if_replaced():
+            self._requests = 0
+        header = self.stats.header()
+        if not header.alive:
+            self.host.fast_path_gone()
+            return
+        if self.host.pid != header.pid:
+            log.info("fast path: pid %d, SIMD %s", header.pid, header.simd)
+            self.fib.watch(self.paths.stats)
+            await self.host.fast_path_up(header.pid, self.stats.ports())
+            self.refresh_neighbours()
+        self._follow_links()
+
+    def _follow_links(self) -> None:
+        if self.stats is None:
+            return
+        changed = False
+        for number, port in enumerate(self.stats.ports()):
+            if self._links.get(number) != port.link_up:
+                self._links[number] = port.link_up
+                self.host.link(number, port.link_up)
+                changed = True
+        if changed:
+            self.refresh_connected()
+
+
+def main(config: Config) -> int:
+    """Run the control process for `config`. Returns the exit code."""
+    paths = InstancePaths.of(config)
+    with InstanceLock(paths.run / "control.lock", "dpdkrouter control"):
+        os.umask(0o027)
+        return asyncio.run(_run(config))
+
+
+async def _run(config: Config) -> int:
+    return await Control(config).run()

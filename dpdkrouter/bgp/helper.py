@@ -1,0 +1,375 @@
+"""The process that ExaBGP runs: its JSON feed goes to the control process, commands come back.
+
+ExaBGP stops when a reader stops, and ends when its helper dies often, so this program reads stdin always,
+never waits for anyone and never exits while ExaBGP lives. The control process listens on a Unix socket; the
+helper is the client and reconnects for ever. What the control process hasn't read waits in `FeedBuffer`,
+bounded; beyond the bound lines are dropped and the loss is said.
+
+The first line of a connection, and one after every loss, is a hello in JSON:
+
+    {"dpdkrouter": "hello", "epoch": "9f..", "connection": 2, "gap": true, "dropped": 17, "exabgp": 4711,
+     "peers": [{"address": "192.0.2.9", "state": "up", "neighbor": {..}, "open": {..}}, ..]}
+
+`gap` false: the lines that follow hold all that ExaBGP has said since it started, so no peer is listed.
+`gap` true: something before this line is missing (dropped, lost with the last connection, or said before
+the helper itself was respawned): `peers` is the state now, and whoever reads asks those that are up for a
+route refresh.
+
+ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT`, once a (re)spawn: standard library only,
+no import from the package. MARKER is a file that the launcher removes before it starts ExaBGP: if it is
+there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import socket
+import sys
+import time
+from collections import deque
+
+BUFFER_LIMIT = 64 << 20
+LINE_LIMIT = 16 << 20
+COMMAND_LINE_LIMIT = 1 << 20  # ExaBGP's own bound for one command
+COMMAND_LIMIT = 4 << 20
+READ_SIZE = 256 << 10
+RECONNECT_SECONDS = 0.25
+_STATE_MARKS = (b'"type": "state"', b'"type": "open"')
+_PRINTABLE = bytes(range(32, 127))
+
+
+class PeerStates:
+    """What ExaBGP has said about each peer: up or down, and the OPEN it sent."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, dict[str, object]] = {}
+
+    def note(self, line: bytes) -> None:
+        """Remember a state or OPEN line; anything else, and what can't be read, is ignored."""
+        try:
+            message = json.loads(line)
+            kind, neighbor = message["type"], message["neighbor"]
+            address = neighbor["address"]["peer"]
+            if kind == "open" and neighbor.get("direction") == "receive":
+                self._peers.setdefault(address, {"address": address, "state": "down"})["open"] = neighbor[
+                    "open"
+                ]
+            elif kind == "state" and neighbor["state"] in ("up", "down"):
+                peer = self._peers.setdefault(address, {"address": address})
+                peer["state"] = neighbor["state"]
+                peer["neighbor"] = {"address": neighbor["address"], "asn": neighbor["asn"]}
+                if neighbor["state"] == "down":
+                    peer.pop("open", None)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+
+    def listing(self) -> list[dict[str, object]]:
+        """The peers, as a hello shows them."""
+        return [self._peers[address] for address in sorted(self._peers)]
+
+
+class FeedBuffer:
+    """The lines that wait for the control process: bounded, whole lines only, losses remembered."""
+
+    def __init__(self, epoch: str, respawned: bool, limit: int = BUFFER_LIMIT) -> None:
+        self._epoch = epoch
+        self._limit = limit
+        self._blocks: deque[bytes] = deque()
+        self._size = 0
+        self._partial = bytearray()
+        self._skipping_line = False
+        self._peers = PeerStates()
+        self._connection = 0
+        self._connected = False
+        self._gap = respawned
+        self._dropping = respawned
+        self.dropped = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from ExaBGP; lines may be split anywhere."""
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            self._extend_partial(data)
+            return
+        if self._skipping_line:
+            start = data.find(b"\n") + 1
+            self._skipping_line = False
+            block = data[start:end]
+        else:
+            block = bytes(self._partial) + data[:end]
+            self._partial.clear()
+        self._extend_partial(data[end:])
+        if block:
+            self._add(block)
+
+    def _extend_partial(self, data: bytes) -> None:
+        if self._skipping_line:
+            return
+        self._partial += data
+        if len(self._partial) > LINE_LIMIT:
+            self._partial.clear()
+            self._skipping_line = True
+            self._lose(1)
+
+    def _add(self, block: bytes) -> None:
+        if any(mark in block for mark in _STATE_MARKS):
+            for line in block.splitlines():
+                if any(mark in line for mark in _STATE_MARKS):
+                    self._peers.note(line)
+        if not self._dropping and self._size + len(block) > self._limit:
+            self._dropping = True
+        if self._dropping:
+            self._lose(block.count(b"\n"))
+            return
+        self._blocks.append(block)
+        self._size += len(block)
+
+    def _lose(self, lines: int) -> None:
+        self.dropped += lines
+        self._gap = True
+        self._dropping = True
+        if not self._connected:
+            self._clear()  # what is kept would follow a hello that is newer than it
+        elif not self._blocks:
+            self._hello()
+
+    def _clear(self) -> None:
+        self._blocks.clear()
+        self._size = 0
+
+    def connected(self) -> None:
+        """A new connection: what it gets starts with a hello."""
+        self._connection += 1
+        self._connected = True
+        if self._gap:
+            self._clear()
+        self._hello()
+
+    def disconnected(self) -> None:
+        """The connection is gone: what it carried may not have been read."""
+        self._connected = False
+        self._gap = True
+        self._dropping = True
+        self._clear()
+
+    def _hello(self) -> None:
+        line = (
+            json.dumps(
+                {
+                    "dpdkrouter": "hello",
+                    "epoch": self._epoch,
+                    "connection": self._connection,
+                    "gap": self._gap,
+                    "dropped": self.dropped,
+                    "exabgp": os.getppid(),
+                    "peers": self._peers.listing() if self._gap else [],
+                }
+            ).encode()
+            + b"\n"
+        )
+        # At the front: a hello without a gap precedes the lines that waited for it; with one, nothing waits.
+        self._blocks.appendleft(line)
+        self._size += len(line)
+        self._gap = False
+        self._dropping = False
+
+    def next_block(self) -> bytes:
+        """The bytes to send next; empty when there are none."""
+        return self._blocks[0] if self._blocks else b""
+
+    def sent(self, count: int) -> None:
+        """`count` bytes of next_block() were sent; after a loss, the hello follows when all that was kept
+        is out.
+        """
+        block = self._blocks[0]
+        self._size -= count
+        if count < len(block):
+            self._blocks[0] = block[count:]
+            return
+        self._blocks.popleft()
+        if self._dropping and not self._blocks:
+            self._hello()
+
+
+class CommandBuffer:
+    """Commands on their way to ExaBGP: whole lines of printable ASCII, because ExaBGP kills a helper that
+    sends else.
+    """
+
+    def __init__(self) -> None:
+        self._partial = b""
+        self._skipping_line = False
+        self.pending = bytearray()
+        self.refused = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the control process."""
+        *lines, rest = (self._partial + data).split(b"\n")
+        for line in lines:
+            if self._skipping_line or len(line) > COMMAND_LINE_LIMIT or line.translate(None, _PRINTABLE):
+                self.refused += 1
+                self._skipping_line = False
+            elif line:
+                self.pending += line + b"\n"
+        self._partial = rest
+        if len(rest) > COMMAND_LINE_LIMIT:
+            self._partial = b""
+            self._skipping_line = True
+
+    def full(self) -> bool:
+        """True when the control process has to wait."""
+        return len(self.pending) > COMMAND_LIMIT
+
+    def disconnected(self) -> None:
+        """Half a command of a lost connection is no command."""
+        self._partial = b""
+        self._skipping_line = False
+
+
+class ExabgpGoneError(Exception):
+    """stdin or stdout is closed: the work is over."""
+
+
+class Helper:
+    """The loop: stdin to the socket, the socket to stdout; nothing in it waits for one of them alone."""
+
+    def __init__(self, socket_path: str, buffer: FeedBuffer, stdin_fd: int = 0, stdout_fd: int = 1) -> None:
+        self._path = socket_path
+        self._buffer = buffer
+        self._commands = CommandBuffer()
+        self._stdin_fd = stdin_fd
+        self._stdout_fd = stdout_fd
+        self._socket: socket.socket | None = None
+        self._next_attempt = 0.0
+        os.set_blocking(stdin_fd, False)
+        os.set_blocking(stdout_fd, False)
+
+    def run(self) -> None:
+        """Until ExaBGP closes its side."""
+        while True:
+            try:
+                self.step()
+            except ExabgpGoneError:
+                self._send()
+                return
+            except Exception as error:  # an exit here would end ExaBGP and every session
+                print(f"bgp helper: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                self._disconnect()
+                time.sleep(0.05)
+
+    def step(self) -> None:
+        """Wait for anything that can be done, and do it."""
+        self._connect()
+        poller = select.poll()
+        poller.register(self._stdin_fd, select.POLLIN)
+        if self._commands.pending:
+            poller.register(self._stdout_fd, select.POLLOUT)
+        if self._socket is not None:
+            wanted = 0 if self._commands.full() else select.POLLIN
+            poller.register(self._socket, wanted | (select.POLLOUT if self._buffer.next_block() else 0))
+        wait_ms = None if self._socket is not None else int(RECONNECT_SECONDS * 1000)
+        socket_fd = -1 if self._socket is None else self._socket.fileno()
+        for fd, events in poller.poll(wait_ms):
+            if fd == self._stdin_fd:
+                self._read_feed()
+            elif fd == self._stdout_fd:
+                self._write_commands()
+            elif fd == socket_fd:
+                if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                    self._receive()
+                if events & select.POLLOUT:
+                    self._send()
+
+    def _connect(self) -> None:
+        if self._socket is not None or time.monotonic() < self._next_attempt:
+            return
+        self._next_attempt = time.monotonic() + RECONNECT_SECONDS
+        attempt = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        attempt.setblocking(False)
+        if attempt.connect_ex(self._path) != 0:
+            attempt.close()
+            return
+        self._socket = attempt
+        self._buffer.connected()
+
+    def _disconnect(self) -> None:
+        if self._socket is None:
+            return
+        self._socket.close()
+        self._socket = None
+        self._next_attempt = time.monotonic() + RECONNECT_SECONDS
+        self._buffer.disconnected()
+        self._commands.disconnected()
+
+    def _read_feed(self) -> None:
+        try:
+            data = os.read(self._stdin_fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise ExabgpGoneError
+        self._buffer.feed(data)
+
+    def _write_commands(self) -> None:
+        try:
+            count = os.write(self._stdout_fd, self._commands.pending)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise ExabgpGoneError from error
+            raise
+        del self._commands.pending[:count]
+
+    def _receive(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._commands.feed(data)
+        else:
+            self._disconnect()
+
+    def _send(self) -> None:
+        while self._socket is not None and (block := self._buffer.next_block()):
+            try:
+                count = self._socket.send(block)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._disconnect()
+                return
+            self._buffer.sent(count)
+            if count < len(block):
+                return
+
+
+def _is_respawn(marker: str) -> bool:
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return True
+    except OSError:
+        return True  # can't know: say that something may be missing
+    return False
+
+
+def main(arguments: list[str]) -> int:
+    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, and the buffer's bound in
+    bytes.
+    """
+    socket_path, marker, limit = arguments
+    Helper(socket_path, FeedBuffer(os.urandom(8).hex(), _is_respawn(marker), int(limit))).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

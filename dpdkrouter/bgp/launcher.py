@@ -1,0 +1,256 @@
+"""What `dpdkrouter bgp` runs: pinned ExaBGP in the router's network namespace, supervised.
+
+Invariants: one instance a run directory (a lock that the kernel releases with the process); when this
+process ends, for whatever reason, so do ExaBGP and its helper (parent-death signal, the helper's stdin,
+child subreaper); nothing stays in the run directory. ExaBGP gets SIGTERM first and SIGKILL after
+STOP_SECONDS.
+
+With graceful restart negotiated, ExaBGP closes sessions without a NOTIFICATION when it is told to stop, and
+peers keep our routes for the restart time (RFC 4724 section 4.2): right for a restart. Before a planned end
+of the router the control process withdraws.
+
+Signals are taken synchronously (sigtimedwait), in the main thread; no thread is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpdkrouter.bgp import helper
+from dpdkrouter.bgp.configuration import BgpSettings, render
+from dpdkrouter.errors import AlreadyRunningError, BgpError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXABGP_VERSION = "5.0.15"
+STOP_SECONDS = 5.0
+NAMESPACES = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSettings:
+    """Where and with what to run; `namespace` None stays in the present one (a lab that is in it already)."""
+
+    run_directory: Path
+    namespace: str | None
+    bgp: BgpSettings
+    log_level: str = "WARNING"
+    buffer_bytes: int = helper.BUFFER_LIMIT
+
+
+def run(settings: LaunchSettings) -> int:
+    """Run ExaBGP until a stop signal (returns 0); raises BgpError or AlreadyRunningError when it can't or
+    when it ends.
+    """
+    check_version()
+    settings.run_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with _lock(settings.run_directory / "bgp.lock"), _signals_held():
+        if settings.namespace is not None:
+            enter_namespace(settings.namespace)
+        configuration = settings.run_directory / "bgp.conf"
+        marker = settings.run_directory / "bgp.helper"
+        try:
+            marker.unlink(missing_ok=True)
+            _write(configuration, render(settings.bgp, helper_command(settings)))
+            return _supervise(configuration, settings.log_level)
+        finally:
+            configuration.unlink(missing_ok=True)
+            marker.unlink(missing_ok=True)
+
+
+def check_version() -> None:
+    """Refuse any ExaBGP but the one whose JSON and faults are known here."""
+    try:
+        found = importlib.metadata.version("exabgp")
+    except importlib.metadata.PackageNotFoundError:
+        raise BgpError(
+            f"exabgp is not installed for {sys.executable}: pip install exabgp=={EXABGP_VERSION}"
+        ) from None
+    if found != EXABGP_VERSION:
+        raise BgpError(
+            f"exabgp {found} is installed for {sys.executable}, {EXABGP_VERSION} is needed: "
+            f"pip install exabgp=={EXABGP_VERSION}"
+        )
+
+
+def helper_command(settings: LaunchSettings) -> tuple[str, ...]:
+    """The command line of the process section."""
+    return (
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(helper.__file__).resolve()),
+        str((settings.run_directory / "bgp.sock").resolve()),
+        str((settings.run_directory / "bgp.helper").resolve()),
+        str(settings.buffer_bytes),
+    )
+
+
+def enter_namespace(name: str) -> None:
+    """Move this process into a named network namespace; os.setns needs Python 3.12."""
+    path = NAMESPACES / name
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BgpError(
+            f"network namespace {name} can't be opened ({path}: {error.strerror}): "
+            "start `dpdkrouter control` first"
+        ) from None
+    try:
+        if _libc.setns(fd, _CLONE_NEWNET) != 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise BgpError(f"network namespace {name} can't be entered: {reason}; this needs root")
+    finally:
+        os.close(fd)
+
+
+def environment(log_level: str) -> dict[str, str]:
+    """ExaBGP's environment: ours, without any setting of its own that we didn't choose."""
+    kept = {name: value for name, value in os.environ.items() if not name.lower().startswith("exabgp")}
+    chosen = {
+        "api_ack": "false",
+        "api_cli": "false",
+        "api_respawn": "true",
+        "daemon_daemonize": "false",
+        "daemon_user": "root",
+        "daemon_drop": "false",
+        "log_destination": "stderr",
+        "log_enable": "true",
+        "log_level": log_level,
+        "log_short": "false",
+        # Wildcards: the router's addresses may come later than this process, and the namespace is the
+        # router's own.
+        "tcp_bind": "0.0.0.0 ::",
+    }
+    return kept | {f"exabgp_{name}": value for name, value in chosen.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="ascii")
+    new.chmod(0o640)
+    new.rename(path)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the instance's lock; the file goes with it."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise AlreadyRunningError(
+                f"dpdkrouter bgp runs already (pid {pid}, lock {path}): stop it first"
+            ) from None
+        # The one before may have removed the file between our open and our lock: then the lock is on a dead
+        # file.
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(fd).st_ino == path.stat().st_ino:
+                break
+        os.close(fd)
+    try:
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Block the signals that _supervise waits for."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_STOP_SIGNALS, signal.SIGCHLD})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _in_child(parent_pid: int) -> None:
+    """Between fork and exec: die with the parent, take signals again."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def _supervise(configuration: Path, log_level: str) -> int:
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    parent_pid = os.getpid()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "exabgp", "server", str(configuration)],
+        env=environment(log_level),
+        stdin=subprocess.DEVNULL,
+        # A session of its own: Ctrl-C in a terminal reaches this process only, which then stops ExaBGP in
+        # order.
+        start_new_session=True,
+        preexec_fn=lambda: _in_child(parent_pid),
+    )
+    try:
+        stopped = _wait(child)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        _reap_orphans()
+    if stopped:
+        return 0
+    raise BgpError(f"ExaBGP ended by itself ({_ending(child.returncode)}): its last lines above say why")
+
+
+def _wait(child: subprocess.Popen[bytes]) -> bool:
+    """True when we were told to stop (ExaBGP has ended then, or its time is over), False when ExaBGP
+    ended.
+    """
+    deadline: float | None = None
+    while child.poll() is None:
+        left = 60.0 if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return True
+        info = signal.sigtimedwait({*_STOP_SIGNALS, signal.SIGCHLD}, left)
+        if info is not None and info.si_signo != signal.SIGCHLD and deadline is None:
+            child.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+    return deadline is not None
+
+
+def _reap_orphans(seconds: float = 2.0) -> None:
+    """ExaBGP's helper ends with its stdin; it became our child when ExaBGP died. See it end, or end it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid:
+            continue
+        if time.monotonic() > deadline:
+            for orphan in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(orphan), signal.SIGKILL)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.05)
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

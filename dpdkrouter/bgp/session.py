@@ -1,0 +1,219 @@
+"""The table of peer sessions that `bgp summary` shows: fed with events, sans-I/O, time as an argument.
+
+One Sessions object belongs to the control process's event loop. Prefix counts come from the RIB: a count of
+announcements and withdrawals would be wrong after the first replaced route. `note` takes every event of the
+feed in order; `feed_lost` is for the moment when the helper's connection ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dpdkrouter.bgp.events import (
+    Capabilities,
+    EndOfRib,
+    Event,
+    Hello,
+    MalformedUpdate,
+    NotificationEvent,
+    PeerDown,
+    PeerUp,
+    Update,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dpdkrouter.bgp.configuration import BgpPeer
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One line of `bgp summary`.
+
+    state: "up", "down", or "unknown" while nothing is heard from ExaBGP. since: when the state began, in
+    the caller's clock. prefixes: received, by family. updates: UPDATE messages since the session came up.
+    pending: families whose End-of-RIB hasn't come (only with a peer that does graceful restart; others need
+    not send one). last_error: why it went down last, or the last NOTIFICATION. flaps: how often an
+    Established session was lost.
+    """
+
+    peer: str
+    asn: int
+    description: str
+    state: str
+    since: float
+    families: tuple[str, ...]
+    prefixes: Mapping[str, int]
+    updates: int
+    malformed: int
+    last_error: str
+    flaps: int
+    pending: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Session:
+    peer: BgpPeer
+    since: float
+    state: str = "unknown"
+    capabilities: Capabilities | None = None
+    updates: int = 0
+    malformed: int = 0
+    last_error: str = ""
+    flaps: int = 0
+    ended: set[str] = field(default_factory=set)
+
+    def families(self) -> tuple[str, ...]:
+        """Those in use: what both sides speak."""
+        if self.capabilities is None:
+            return self.peer.families
+        return tuple(family for family in self.peer.families if family in self.capabilities.families)
+
+    def pending(self) -> tuple[str, ...]:
+        """Families that still wait for their End-of-RIB."""
+        if self.state != "up" or self.capabilities is None or self.capabilities.restart_time is None:
+            return ()
+        return tuple(family for family in self.families() if family not in self.ended)
+
+
+class Sessions:
+    """The configured peers and the state of each."""
+
+    def __init__(self, peers: Iterable[BgpPeer], now: float) -> None:
+        self._sessions = {peer.address: _Session(peer, since=now) for peer in peers}
+
+    def note(self, event: Event, now: float) -> None:
+        """Take one event; one of a peer that isn't configured is ignored."""
+        if isinstance(event, Hello):
+            self._hello(event, now)
+            return
+        session = self._sessions.get(getattr(event, "peer", ""))
+        if session is None:
+            return
+        match event:
+            case PeerUp():
+                self._set_state(session, "up", now)
+                session.capabilities = event.capabilities
+                session.updates = session.malformed = 0
+                session.ended.clear()
+            case PeerDown():
+                self._down(session, event.reason, now)
+            case Update():
+                session.updates += event.messages
+            case MalformedUpdate():
+                session.malformed += 1
+                session.last_error = f"malformed UPDATE: {event.reason}"
+            case EndOfRib():
+                session.ended.add(event.family)
+            case NotificationEvent():
+                session.last_error = notification_text(event)
+            case _:
+                pass
+
+    def feed_lost(self, now: float) -> None:
+        """ExaBGP or its helper is gone: nothing is known of any session until the next hello."""
+        for session in self._sessions.values():
+            if session.state == "up":
+                session.flaps += 1
+                session.last_error = "ExaBGP's feed was lost"
+            self._set_state(session, "unknown", now)
+
+    def up_peers(self) -> tuple[str, ...]:
+        """The peers whose sessions are Established."""
+        return tuple(address for address, session in self._sessions.items() if session.state == "up")
+
+    def all_ended(self, peer: str) -> bool:
+        """True when a peer that is up owes no End-of-RIB."""
+        session = self._sessions[peer]
+        return session.state == "up" and not session.pending()
+
+    def view(self, prefixes: Mapping[str, Mapping[str, int]]) -> list[SessionView]:
+        """All sessions in the order of the configuration; `prefixes` maps peer and family to the RIB's
+        count.
+        """
+        return [
+            SessionView(
+                peer=address,
+                asn=session.peer.asn,
+                description=session.peer.description,
+                state=session.state,
+                since=session.since,
+                families=session.families(),
+                prefixes={family: prefixes.get(address, {}).get(family, 0) for family in session.families()},
+                updates=session.updates,
+                malformed=session.malformed,
+                last_error=session.last_error,
+                flaps=session.flaps,
+                pending=session.pending(),
+            )
+            for address, session in self._sessions.items()
+        ]
+
+    def _hello(self, hello: Hello, now: float) -> None:
+        states = {state.peer: state for state in hello.peers}
+        for address, session in self._sessions.items():
+            state = states.get(address)
+            if state is not None and state.up:
+                self._set_state(session, "up", now)
+                session.capabilities = state.capabilities
+                # What came before the gap is forgotten: a refresh need not end with an End-of-RIB.
+                session.ended = set(session.families())
+            elif session.state == "up":
+                self._down(session, "went down while its messages were lost", now)
+            else:
+                self._set_state(session, "down", now)
+
+    def _down(self, session: _Session, reason: str, now: float) -> None:
+        if session.state == "up":
+            session.flaps += 1
+            session.ended.clear()
+        # ExaBGP repeats an attempt every few seconds; only what ended a session, or the first reason, is
+        # news.
+        if session.state != "down" and not (reason.startswith("notification") and session.last_error):
+            session.last_error = reason
+        self._set_state(session, "down", now)
+
+    @staticmethod
+    def _set_state(session: _Session, state: str, now: float) -> None:
+        if session.state != state:
+            session.state = state
+            session.since = now
+
+
+_CODES = {
+    1: "message header error",
+    2: "OPEN error",
+    3: "UPDATE error",
+    4: "hold timer expired",
+    5: "state machine error",
+    6: "cease",
+    7: "route refresh error",
+}
+_CEASE = {  # RFC 4486, 8538, 9384
+    1: "maximum number of prefixes",
+    2: "administrative shutdown",
+    3: "peer de-configured",
+    4: "administrative reset",
+    5: "connection rejected",
+    6: "other configuration change",
+    7: "connection collision",
+    8: "out of resources",
+    9: "hard reset",
+    10: "BFD down",
+}
+
+
+def notification_text(event: NotificationEvent) -> str:
+    """A NOTIFICATION in words, for example `received cease / administrative shutdown: "Shutdown
+    Communication: ..."`.
+    """
+    verb = "received" if event.direction == "receive" else "sent"
+    code = _CODES.get(event.code, f"code {event.code}")
+    if event.code == 6:
+        code += f" / {_CEASE.get(event.subcode, f'subcode {event.subcode}')}"
+    elif event.subcode:
+        code += f" / subcode {event.subcode}"
+    shown = "".join(char if char.isprintable() else " " for char in event.text).strip()
+    return f"{verb} {code}: {shown}" if shown else f"{verb} {code}"

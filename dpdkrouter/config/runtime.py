@@ -1,0 +1,175 @@
+"""Third pass: whether this machine can run a configuration; asked before anything is started.
+
+`Machine` holds the facts and reads them in one place; `check_runtime` compares. What this router's own
+running programs hold (hugepages, the metrics port) is theirs already, so that a running router's file can
+be checked. Called by `dpdkrouter check` and by each program when it starts.
+"""
+
+import grp
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from dpdkrouter.config.load import show
+from dpdkrouter.config.locate import KeyPath, render
+from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
+from dpdkrouter.config.rules import Listen
+from dpdkrouter.config.schema import Config
+from dpdkrouter.config.size import route_segment_bytes
+from dpdkrouter.errors import Problem
+
+MIB = 1 << 20
+STATS_BYTES = 2 * MIB  # the stats segment: one page
+HUGEPAGE_BYTES = re.compile(r"^Hugepagesize:\s*([0-9]+) kB$", re.MULTILINE)
+HUGEPAGES_FREE = re.compile(r"^HugePages_Free:\s*([0-9]+)$", re.MULTILINE)
+HUGEPAGES_RESERVED = re.compile(r"^HugePages_Rsvd:\s*([0-9]+)$", re.MULTILINE)
+
+Finding = tuple[KeyPath, str, str]  # key, found, allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the checks ask about a machine."""
+
+    uid: int
+    lcores: frozenset[int]
+    hugetlbfs: bool  # mounted where the segments go
+    page_bytes: int
+    free_pages: int
+    pci: frozenset[str]
+    interfaces: frozenset[str]
+    groups: frozenset[str]
+
+    @classmethod
+    def here(cls) -> Self:
+        """The machine and network namespace this process runs in."""
+        memory = Path("/proc/meminfo").read_text(encoding="ascii")
+        page, free, reserved = (
+            int(match[1]) if (match := pattern.search(memory)) else 0
+            for pattern in (HUGEPAGE_BYTES, HUGEPAGES_FREE, HUGEPAGES_RESERVED)
+        )
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        devices = Path("/sys/bus/pci/devices")
+        return cls(
+            uid=os.geteuid(),
+            lcores=frozenset(os.sched_getaffinity(0)),
+            hugetlbfs=any(line.split()[1:3] == [str(HUGEPAGES), "hugetlbfs"] for line in mounts),
+            page_bytes=page * 1024,
+            free_pages=free - reserved,
+            pci=frozenset(entry.name for entry in devices.iterdir()) if devices.is_dir() else frozenset(),
+            interfaces=frozenset(name for _, name in socket.if_nameindex()),
+            groups=frozenset(entry.gr_name for entry in grp.getgrall()),
+        )
+
+
+def listen_error(listen: Listen) -> str | None:
+    """Why nothing can listen there now, or None."""
+    kind = socket.AF_INET6 if listen.address.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(kind, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind((str(listen.address), listen.port))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _fast_path(config: Config, machine: Machine) -> Iterator[Finding]:
+    if machine.uid != 0:
+        yield (
+            ("user",),
+            f"uid {machine.uid}",
+            "must be root: the router makes namespaces, TAPs and maps devices",
+        )
+    lcores = ", ".join(map(str, sorted(machine.lcores)))
+    for i, lcore in enumerate(config.fastpath.lcores):
+        if lcore not in machine.lcores:
+            yield ("fastpath", "lcores", i), str(lcore), f"must be a CPU this process may use: {lcores}"
+    for i, port in enumerate(config.ports):
+        path: KeyPath = ("port", i, "device")
+        if port.device.is_pci and port.device.name not in machine.pci:
+            yield path, show(port.device.written), "must be a PCI device of this machine; lspci -D lists them"
+        for name in port.device.interfaces:
+            if name not in machine.interfaces:
+                there = ", ".join(sorted(machine.interfaces))
+                yield path, show(port.device.written), f"must name an interface that exists: {there}"
+
+
+def needed_pages(config: Config, page_bytes: int, segment_bytes: Callable[[Config], int]) -> int:
+    """Hugepages that a start takes: EAL's memory and both segments, each in whole pages."""
+    parts = (config.fastpath.memory_mib * MIB, segment_bytes(config), STATS_BYTES)
+    return sum(-(-part // page_bytes) for part in parts)
+
+
+def _held_pages(paths: InstancePaths, page_bytes: int) -> int:
+    """Hugepages that this router's segments have already; a restart uses them again."""
+    held = 0
+    for path in (paths.routes, paths.stats):
+        try:
+            held += path.stat().st_blocks * 512 // page_bytes
+        except OSError:
+            continue
+    return held
+
+
+def _memory(
+    config: Config, machine: Machine, paths: InstancePaths, segment_bytes: Callable[[Config], int]
+) -> Iterator[Finding]:
+    if not config.fastpath.hugepages or running_pid(paths.pid_file("fastpath")) is not None:
+        return
+    path: KeyPath = ("fastpath", "hugepages")
+    if not machine.page_bytes:
+        yield path, "a kernel without hugepages", "must be false here"
+        return
+    if not machine.hugetlbfs:
+        yield path, f"no hugetlbfs at {HUGEPAGES}", f"must be mounted: mount -t hugetlbfs none {HUGEPAGES}"
+    need = needed_pages(config, machine.page_bytes, segment_bytes) - _held_pages(paths, machine.page_bytes)
+    if need > machine.free_pages:
+        yield (
+            path,
+            f"{machine.free_pages} free pages of {machine.page_bytes // MIB} MiB",
+            f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {need - machine.free_pages}",
+        )
+
+
+def _listeners(config: Config, machine: Machine, paths: InstancePaths) -> Iterator[Finding]:
+    listen = config.metrics.listen
+    if listen is not None and running_pid(paths.pid_file("control")) is None:
+        reason = listen_error(listen)
+        if reason is not None:
+            yield ("metrics", "listen"), show(str(listen)), f"must be free to listen on: {reason.lower()}"
+    if config.api.group not in machine.groups:
+        yield (
+            ("api", "group"),
+            show(config.api.group),
+            "must be a group of this machine; getent group lists them",
+        )
+
+
+def check_runtime(
+    config: Config,
+    *,
+    machine: Machine | None = None,
+    segment_bytes: Callable[[Config], int] = route_segment_bytes,
+    root: Path = Path("/"),
+) -> list[Problem]:
+    """All that keeps this machine from running a configuration, sorted; starts and changes nothing.
+
+    `segment_bytes` gives the route segment's size: pass the writer's own computation where it is at hand.
+    """
+    machine = machine or Machine.here()
+    paths = InstancePaths.of(config, root=root)
+    findings = [
+        *_fast_path(config, machine),
+        *_memory(config, machine, paths, segment_bytes),
+        *_listeners(config, machine, paths),
+    ]
+    problems = [
+        Problem(config.filename, config.line(path), render(path), found, allowed)
+        for path, found, allowed in findings
+    ]
+    return sorted(problems, key=Problem.sort_key)

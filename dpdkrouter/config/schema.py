@@ -1,0 +1,267 @@
+"""The configuration file's schema: frozen models; names, types, defaults and texts here are the reference.
+
+First of the three passes: each value by itself. A field's rule (rules.py) says what is allowed;
+`description` says what the key does and becomes docs/configuration.md. A key is here only when something
+reads it. Addresses are `ipaddress` objects, arrays are tuples, unknown keys are refused. Models are made by
+load.py only and are hashable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WrapValidator
+from pydantic.functional_validators import ModelWrapValidatorHandler
+
+from dpdkrouter.config import rules
+from dpdkrouter.config.devices import Device
+from dpdkrouter.config.locate import KeyPath, line_of
+from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
+
+MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
+MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
+MAX_MEMBERS = 64  # DR_MAX_MEMBERS
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Makes a tuple of TOML's array; `words` completes "must be an array of"."""
+
+    words: str
+    low: int = 0
+    high: int | None = None
+
+    def check(self, value: object) -> tuple[object, ...]:
+        """The array's entries; raises what pydantic collects."""
+        if not isinstance(value, list):
+            raise rules.refusal(f"must be an array of {self.words}")
+        if len(value) < self.low or (self.high is not None and len(value) > self.high):
+            raise rules.refusal(f"must have {self.count} entries")
+        return tuple(value)
+
+    @property
+    def count(self) -> str:
+        """The allowed number of entries."""
+        return f"at least {self.low}" if self.high is None else f"between {self.low} and {self.high}"
+
+
+def array(words: str, low: int = 0, high: int | None = None) -> BeforeValidator:
+    """A validator before a tuple's own: see Array."""
+    return BeforeValidator(Array(words, low, high).check)
+
+
+class Table(BaseModel):
+    """Base of all tables of the file."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Router(Table):
+    """[router]"""
+
+    name: Annotated[str, rules.ROUTER_NAME] = Field(
+        "router", description="name of this instance; in the names of its files, sockets and namespace"
+    )
+    id: Annotated[IPv4Address | None, rules.BGP_IDENTIFIER] = Field(
+        None, description="BGP identifier; required when `[bgp]` is used"
+    )
+    asn: Annotated[int | None, rules.AS_NUMBER] = Field(
+        None, description="autonomous system number; required when `[bgp]` is used"
+    )
+    namespace: Annotated[str, rules.NAMESPACE] = Field(
+        default_factory=lambda fields: f"dr-{fields['name']}",
+        description="network namespace that holds the ports' TAP twins and ExaBGP; made when absent",
+    )
+
+
+class FastPath(Table):
+    """[fastpath]"""
+
+    lcores: Annotated[
+        tuple[Annotated[int, rules.LCORE], ...], array("whole numbers between 0 and 1023", 1, MAX_WORKERS)
+    ] = Field((0,), description="CPUs that forward, one worker each")
+    memory_mib: Annotated[int, rules.whole(64, 1048576)] = Field(
+        512, description="memory for mbufs and EAL, in MiB"
+    )
+    hugepages: Annotated[bool, rules.BOOLEAN] = Field(
+        True, description="false: EAL runs without hugepages and segments lie in /dev/shm, which is slower"
+    )
+    simd: Annotated[
+        str, rules.choice("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vpopcnt", "native")
+    ] = Field("auto", description="which build of the worker runs; auto: the best that the CPU has")
+    idle: Annotated[str, rules.choice("auto", "poll", "sleep")] = Field(
+        "auto",
+        description="what a worker without packets does; auto: sleep when every port is a vdev, else poll",
+    )
+    eal_args: Annotated[tuple[Annotated[str, rules.ARGUMENT], ...], array("strings")] = Field(
+        (), description="appended to EAL's arguments"
+    )
+
+
+class Port(Table):
+    """[[port]]"""
+
+    name: Annotated[str, rules.PORT_NAME] = Field(description="name of the port and of its TAP twin")
+    device: Annotated[Device, rules.DEVICE] = Field(
+        description="the DPDK device: a PCI address or a vdev, either with arguments"
+    )
+    addresses: Annotated[
+        tuple[Annotated[Interface, rules.PORT_ADDRESS], ...], array("addresses with prefix length")
+    ] = Field((), description="the port's addresses; their prefixes become connected routes")
+    mtu: Annotated[int, rules.whole(576, 9216)] = Field(
+        1500, description="largest IP packet the port sends, in bytes; at least 1280 with an IPv6 address"
+    )
+    description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
+
+
+class NextHop(Table):
+    """An entry of a route's `via`; a plain string there is an address of weight 1."""
+
+    address: Annotated[Address, rules.HOST_ADDRESS] = Field(
+        description="the next hop, of the prefix's family"
+    )
+    weight: Annotated[int, rules.whole(1, 255)] = Field(
+        1, description="share of the flows, relative to the other next hops' weights"
+    )
+
+
+def _next_hop(value: Any, handler: ModelWrapValidatorHandler[NextHop]) -> NextHop:
+    """Takes `"192.0.2.9"` for `{ address = "192.0.2.9" }`."""
+    if isinstance(value, str):
+        rules.HOST_ADDRESS.check(value)
+        return handler({"address": value})
+    if not isinstance(value, dict):
+        raise rules.refusal("must be an address, or a table { address = ..., weight = ... }")
+    return handler(value)
+
+
+class Route(Table):
+    """[[route]]"""
+
+    prefix: Annotated[Prefix, rules.PREFIX] = Field(description="destination of the static route")
+    via: Annotated[
+        tuple[Annotated[NextHop, WrapValidator(_next_hop)], ...], array("next hops", 0, MAX_MEMBERS)
+    ] = Field((), description="next hops, addresses or tables; flows are spread over them by weight")
+    type: Annotated[str, rules.choice("unicast", "blackhole", "unreachable")] = Field(
+        "unicast",
+        description="unicast sends to `via`; blackhole drops; unreachable drops and answers with ICMP",
+    )
+
+
+class Neighbor(Table):
+    """[[neighbor]]"""
+
+    port: Annotated[str, rules.PORT_REFERENCE] = Field(description="port the neighbour is on")
+    address: Annotated[Address, rules.HOST_ADDRESS] = Field(
+        description="address within a prefix of that port"
+    )
+    mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
+
+
+class BgpNeighbor(Table):
+    """[[bgp.neighbor]]"""
+
+    address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address of the peer")
+    asn: Annotated[int, rules.AS_NUMBER] = Field(description="the peer's autonomous system number")
+    local_address: Annotated[Address | None, rules.HOST_ADDRESS] = Field(
+        None,
+        description="own address of the session; default: the address of the port whose prefix covers the peer",
+    )
+    families: Annotated[tuple[Annotated[str, rules.FAMILY], ...] | None, array("families", 1, 2)] = Field(
+        None, description="address families exchanged; default: the family of `address`"
+    )
+    passive: Annotated[bool, rules.BOOLEAN] = Field(False, description="true: wait for the peer to connect")
+    hold_time: Annotated[int, rules.whole(3, 65535, also=(0,))] = Field(
+        90, description="seconds without a message after which the session is lost; 0: never"
+    )
+    description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `bgp summary`")
+
+
+class Bgp(Table):
+    """[bgp]"""
+
+    announce: Annotated[tuple[Annotated[Prefix, rules.PREFIX], ...], array("prefixes")] = Field(
+        (), description="prefixes announced to every neighbour with their family"
+    )
+    restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
+        120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
+    )
+    neighbors: Annotated[tuple[BgpNeighbor, ...], array("tables: write [[bgp.neighbor]]")] = Field(
+        (), alias="neighbor", description="the BGP peers"
+    )
+
+
+class TableSizes(Table):
+    """[table]: maxima; the route segment's size follows from them."""
+
+    max_ipv4_routes: Annotated[int, rules.whole(1, 1 << 24)] = Field(1500000, description="IPv4 routes")
+    max_ipv6_routes: Annotated[int, rules.whole(1, 1 << 23)] = Field(400000, description="IPv6 routes")
+    max_groups: Annotated[int, rules.whole(64, 32767)] = Field(32767, description="next-hop groups")
+    max_adjacencies: Annotated[int, rules.whole(64, 65535)] = Field(
+        16384, description="adjacencies: next hops and neighbours of all ports"
+    )
+    max_ecmp_groups: Annotated[int, rules.whole(1, 32767)] = Field(
+        1024, description="next-hop groups with several members; at most `max_groups`"
+    )
+    max_ipv4_extended: Annotated[int, rules.whole(1, 32768)] = Field(
+        4096, description="IPv4 /24 blocks that hold prefixes longer than /24"
+    )
+    ipv6_trie_mib: Annotated[int, rules.whole(1, 4096)] = Field(
+        16, description="memory of the IPv6 trie, in MiB"
+    )
+
+
+class Metrics(Table):
+    """[metrics]"""
+
+    listen: Annotated[Listen | None, rules.LISTEN] = Field(
+        rules.LISTEN.check("127.0.0.1:9436"),
+        description='address and TCP port that Prometheus scrapes; "": off',
+    )
+
+
+class Api(Table):
+    """[api]"""
+
+    group: Annotated[str, rules.GROUP] = Field(
+        "root", description="group whose members may use the control process's socket"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a configuration was read from; all are equal: comments do not make configurations differ."""
+
+    filename: str = field(default="", compare=False)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict, compare=False)
+
+
+class Config(Table):
+    """A whole file."""
+
+    router: Router = Field(default_factory=lambda: Router.model_validate({}))
+    fastpath: FastPath = Field(default_factory=lambda: FastPath.model_validate({}))
+    ports: Annotated[tuple[Port, ...], array("tables: write [[port]]", 1, MAX_PORTS)] = Field(
+        alias="port", description="the ports"
+    )
+    routes: Annotated[tuple[Route, ...], array("tables: write [[route]]")] = Field(
+        (), alias="route", description="static routes"
+    )
+    neighbors: Annotated[tuple[Neighbor, ...], array("tables: write [[neighbor]]")] = Field(
+        (), alias="neighbor", description="static neighbours"
+    )
+    bgp: Bgp | None = None
+    table: TableSizes = Field(default_factory=lambda: TableSizes.model_validate({}))
+    metrics: Metrics = Field(default_factory=lambda: Metrics.model_validate({}))
+    api: Api = Field(default_factory=lambda: Api.model_validate({}))
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def filename(self) -> str:
+        """The file this was read from, as it was named."""
+        return self._origin.filename
+
+    def line(self, path: KeyPath) -> int | None:
+        """The line of a key path such as ("port", 1, "device"), or of the nearest table that encloses it."""
+        return line_of(self._origin.lines, path)

@@ -1,0 +1,166 @@
+"""`dpdkrouter fastpath`: EAL, ports, workers; then the main thread is the host thread until SIGTERM.
+
+The process writes the stats segment and nothing else that lives longer than itself: it maps the route segment
+read-only, opens further queues of TAPs that the control process made, and needs neither to be there yet when it
+starts: ports come up first, workers when the route segment is there, host stack when the TAPs are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.dataplane.arguments import data_room_bytes, eal_arguments, mbuf_count, sleeps_when_idle
+from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
+from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
+from dpdkrouter.lock import InstanceLock
+from fastpath import eal, probe, segment
+from fastpath._build import BUILD_ID, VARIANTS
+from fastpath.router import Router
+
+if TYPE_CHECKING:
+    from dpdkrouter.config import Config
+
+log = logging.getLogger("fastpath")
+
+POLL_MS = 20  # between two looks at signals
+LINKS_S = 0.2
+SEGMENT_S = 0.5
+QUEUES_S = 0.2
+
+
+def choose_variant(wanted: str) -> str:
+    """The SIMD level to run: the best that this machine has, or the one asked for. Raises FastPathError."""
+    supported = probe.supported_variants()
+    if wanted == "auto":
+        return probe.best_variant()
+    if wanted not in supported:
+        raise FastPathError(f"fastpath.simd: found {wanted!r}: this machine runs {', '.join(supported)}")
+    return wanted
+
+
+class FastPath:
+    """One run of the process. Everything happens on the calling thread."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._paths = InstancePaths.of(config)
+        self._stop = False
+        self._next: dict[str, float] = {}
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
+        with ExitStack() as stack:
+            stack.enter_context(InstanceLock(self._paths.run / "fastpath.lock", "dpdkrouter fastpath"))
+            variant = choose_variant(self._config.fastpath.simd)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            stats = segment.create(self._paths.stats, segment.STATS_BYTES)
+            stack.callback(stats.close)
+            self._start_router(stats)
+            stack.callback(self._router.stop)
+            self._router.describe(self._config.router.name, variant, eal.version(), BUILD_ID)
+            stats.publish()
+            stack.callback(self._paths.stats.unlink, missing_ok=True)
+            if self._await_routes():
+                worker = importlib.import_module(VARIANTS[variant])
+                self._router.start(worker.entry())
+                log.info("ready: %d workers, SIMD %s", len(self._config.fastpath.lcores), variant)
+                self._serve()
+            log.info("stopping")
+        eal.cleanup()
+        return 0
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._stop = True
+
+    def _start_router(self, stats: segment.Mapping) -> None:
+        config = self._config
+        if not config.fastpath.hugepages:
+            log.warning("fastpath.hugepages = false: lookups will miss the TLB, expect half the packet rate")
+        eal.init(eal_arguments(config, os.sched_getaffinity(0)))
+        self._router = Router(
+            stats,
+            list(config.fastpath.lcores),
+            mbuf_count(config),
+            data_room_bytes(config),
+            sleeps_when_idle(config),
+        )
+        for port in config.ports:
+            number = self._router.open_port(port.name, port.device.name, port.mtu)
+            log.info("port %s: %s is up as port %d, MAC %s", port.name, port.device, number,
+                     self._router.mac(number).hex(":"))
+
+    def _await_routes(self) -> bool:
+        """Bind the route segment; waits for the control process to make it. False when asked to stop."""
+        waiting = False
+        while not self._stop:
+            try:
+                self._table = segment.attach(self._paths.routes, segment.ROUTE)
+            except SegmentMissingError as error:
+                if not waiting:
+                    log.info("waiting: %s", error)
+                waiting = True
+                self._router.update_links()
+                time.sleep(0.05)
+            else:
+                self._router.bind(self._table)
+                return True
+        return False
+
+    def _serve(self) -> None:
+        while not self._stop:
+            self._router.poll(POLL_MS)
+            if self._due("links", LINKS_S):
+                for port, up in self._router.update_links():
+                    log.info("port %s: link %s", self._config.ports[port].name, "up" if up else "down")
+            if self._due("queues", QUEUES_S):
+                self._open_queues()
+            if self._due("segment", SEGMENT_S):
+                self._follow_segment()
+
+    def _due(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(what, 0.0):
+            return False
+        self._next[what] = now + every_s
+        return True
+
+    def _open_queues(self) -> None:
+        """Open what is missing: a TAP that the control process has not made yet, or made anew."""
+        namespace = self._config.router.namespace
+        for port in self._router.missing_taps():
+            name = self._config.ports[port].name
+            try:
+                self._router.set_tap(port, open_queue(namespace, name, Kind.TAP))
+                log.info("port %s: twin opened in namespace %s", name, namespace)
+            except HostError as error:
+                log.debug("port %s: %s", name, error)
+        if self._router.host0_missing():
+            try:
+                self._router.set_host0(open_queue(namespace, HOST_DEVICE, Kind.TUN))
+            except HostError as error:
+                log.debug("%s: %s", HOST_DEVICE, error)
+
+    def _follow_segment(self) -> None:
+        """Another layout is another file under the same name: look up in it from now on."""
+        if self._table.is_current():
+            return
+        try:
+            table = segment.attach(self._paths.routes, segment.ROUTE)
+        except SegmentMissingError:
+            return  # between two control processes: what is mapped stays good
+        self._router.bind(table)
+        self._table = table
+        log.info("route segment replaced: bound to the new one")
+
+
+def main(config: Config) -> int:
+    """Run the fast path process for `config`. Returns the exit code."""
+    return FastPath(config).run()

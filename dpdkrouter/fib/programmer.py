@@ -1,0 +1,200 @@
+"""From the Loc-RIB's deltas to the route segment: hop sets become groups, next hops adjacencies.
+
+What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to groups,
+groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store, however many
+prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and packets go on.
+
+Called by the control process, on its one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from dpdkrouter.fib.records import Action, Adjacency, Applied, Member, TableFullError
+from dpdkrouter.rib.attributes import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from ipaddress import IPv4Address, IPv6Address
+
+    from dpdkrouter.fib.fib import Fib
+    from dpdkrouter.fib.records import Interface
+    from dpdkrouter.rib.nexthops import NextHops, Resolution, Round
+    from dpdkrouter.rib.views import FamilyDelta
+
+log = logging.getLogger("control.fib")
+
+# A hop that an adjacency stands for: a next hop, the glean of a port, or an action without a port.
+Key = tuple[Action, int, bytes]
+_ACTIONS = {
+    Kind.LOCAL: Action.LOCAL,
+    Kind.BLACKHOLE: Action.BLACKHOLE,
+    Kind.UNREACHABLE: Action.UNREACHABLE,
+    Kind.BROADCAST: Action.BROADCAST,
+}
+
+
+def _key(adjacency: Adjacency) -> Key:
+    """What the adjacency stands for, resolved or not."""
+    action = Action.RESOLVE if adjacency.action == Action.FORWARD else adjacency.action
+    return action, adjacency.port, adjacency.next_hop
+
+
+class Programmer:
+    """The one writer of groups, adjacencies and routes of a segment."""
+
+    def __init__(self, fib: Fib, next_hops: NextHops) -> None:
+        self._fib = fib
+        self._next_hops = next_hops
+        self._group_of: dict[int, int] = {0: 0}  # hop set -> group
+        self._adjacencies: dict[Key, int] = {}
+        self._neighbours: dict[tuple[int, bytes], bytes] = {}  # (port, address) -> MAC
+        self._sources: dict[int, bytes] = {}  # port -> own MAC
+        self._mtus: dict[int, int] = {}
+        self._orphans: dict[tuple[Member, ...], int] = {}  # groups of the former control process
+        self.refused: dict[str, int] = {}  # routes refused, by reason
+        self._adopt()
+
+    def _adopt(self) -> None:
+        for index, adjacency in self._fib.adjacencies().items():
+            self._adjacencies[_key(adjacency)] = index
+            if adjacency.action == Action.FORWARD:
+                self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
+                self._sources.setdefault(adjacency.port, adjacency.src)
+            self._mtus.setdefault(adjacency.port, adjacency.mtu)
+        self._orphans = {members: group for group, members in self._fib.groups().items()}
+
+    @property
+    def adopted_neighbours(self) -> Mapping[tuple[int, bytes], bytes]:
+        """(port, packed address) -> MAC as the segment had them at the start."""
+        return dict(self._neighbours)
+
+    # ---- ports and neighbours
+
+    def set_port(self, port: int, mac: bytes, mtu: int) -> None:
+        """A port's own MAC and MTU: into every adjacency on it."""
+        if self._sources.get(port) == mac and self._mtus.get(port) == mtu:
+            return
+        self._sources[port], self._mtus[port] = mac, mtu
+        for (action, on, address), index in self._adjacencies.items():
+            if on == port and action == Action.RESOLVE:
+                self._fib.adjacency_set(index, self._hop(on, address))
+
+    def set_interface(self, port: int, value: Interface) -> None:
+        """What the fast path must know of a port: MTU and the sources of ICMP errors."""
+        self._fib.interface_set(port, value)
+
+    def set_neighbour(self, port: int, address: IPv4Address | IPv6Address, mac: bytes | None) -> None:
+        """A neighbour's MAC, or None when it has none: one store, whatever the number of routes through it."""
+        key = (port, address.packed)
+        if self._neighbours.get(key) == mac:
+            return
+        if mac is None:
+            del self._neighbours[key]
+        else:
+            self._neighbours[key] = mac
+        index = self._adjacencies.get((Action.RESOLVE, port, address.packed))
+        if index is not None:
+            self._fib.adjacency_set(index, self._hop(port, address.packed))
+
+    def _hop(self, port: int, address: bytes) -> Adjacency:
+        mac = self._neighbours.get((port, address))
+        source = self._sources.get(port)
+        if mac is None or source is None:
+            return Adjacency(Action.RESOLVE, port, mtu=self._mtus.get(port, 0), next_hop=address)
+        return Adjacency(Action.FORWARD, port, mac, source, self._mtus.get(port, 0), address)
+
+    def _adjacency(self, key: Key) -> int:
+        index = self._adjacencies.get(key)
+        if index is None:
+            action, port, address = key
+            value = self._hop(port, address) if action == Action.RESOLVE else Adjacency(action, port)
+            index = self._adjacencies[key] = self._fib.adjacency_create(value)
+        return index
+
+    # ---- groups
+
+    def _members(self, resolution: Resolution) -> tuple[Member, ...]:
+        if resolution.kind == Kind.GLEAN:
+            keys = [((Action.GLEAN, member.port, b""), 1) for member in resolution.members]
+        elif resolution.kind == Kind.UNICAST:
+            keys = [
+                ((Action.RESOLVE, member.port, ip_address(member.address or "").packed), member.weight)
+                for member in resolution.members
+            ]
+        else:
+            keys = [((_ACTIONS[resolution.kind], 0, b""), 1)]
+        return tuple(sorted(Member(self._adjacency(key), weight) for key, weight in keys))
+
+    def _set_group(self, hopset: int) -> None:
+        """Make or rewrite the group of a hop set. A table that is full refuses its routes, nothing else."""
+        try:
+            members = self._members(self._next_hops.members(hopset))
+            group = self._group_of.get(hopset, 0)
+            if group:
+                self._fib.group_update(group, list(members))
+                return
+            orphan = self._orphans.pop(members, 0)
+            self._group_of[hopset] = orphan or self._fib.group_create(list(members))
+        except TableFullError as error:
+            log.error("hop set refused: %s", error)
+
+    # ---- rounds
+
+    def apply(self, round_: Round) -> None:
+        """One decision: new groups, rewritten groups, routes, then the groups that nothing uses any more."""
+        for hopset in round_.delta.added:
+            self._set_group(hopset)
+        for hopset in round_.changed:
+            if hopset in self._group_of:
+                self._set_group(hopset)
+        for family in (4, 6):
+            part = round_.delta.family(family)
+            if len(part):
+                self._routes(family, part)
+        for hopset in round_.delta.released:
+            group = self._group_of.pop(hopset, 0)
+            if group:
+                self._fib.group_release(group)
+
+    def _routes(self, family: int, part: FamilyDelta) -> None:
+        group_of = self._group_of
+        try:
+            groups = array("H", [group_of[hopset] for hopset in part.hopset])
+        except KeyError:
+            part, groups = self._without_group(family, part)
+        self._note(self._fib.apply(family, part.prefixes, part.lengths, groups, part.source))
+
+    def _without_group(self, family: int, part: FamilyDelta) -> tuple[FamilyDelta, array[int]]:
+        """Routes whose hop set found no group are refused: withdrawn, so that nothing older stays in their place."""
+        hopsets = [hopset if hopset in self._group_of else 0 for hopset in part.hopset]
+        refused = sum(1 for have, want in zip(hopsets, part.hopset, strict=True) if have != want)
+        self.refused["group"] = self.refused.get("group", 0) + refused
+        log.error("%d IPv%d routes refused: no next-hop group is free", refused, family)
+        return part, array("H", [self._group_of[hopset] for hopset in hopsets])
+
+    def _note(self, applied: Applied) -> None:
+        if not applied.refused_count:
+            return
+        first = applied.refused[0]
+        self.refused[first.reason] = self.refused.get(first.reason, 0) + applied.refused_count
+        log.error("%d routes refused: %s; raise table.%s", applied.refused_count, first.reason, first.key)
+
+    def sweep(self, sources: Iterable[int]) -> int:
+        """Remove what nobody has announced again since the restart. Returns how many routes went."""
+        return sum(self._fib.sweep_stale(source) for source in sources)
+
+    def release_orphans(self) -> None:
+        """After the last sweep: groups of the former control process that no hop set stands for, and lone adjacencies."""
+        for group in self._orphans.values():
+            self._fib.group_release(group)
+        self._orphans.clear()
+        used = {member.adjacency for members in self._fib.groups().values() for member in members}
+        for key, index in list(self._adjacencies.items()):
+            if index not in used:
+                del self._adjacencies[key]
+                self._fib.adjacency_release(index)

@@ -1,0 +1,158 @@
+"""The control process's side of the host stack: TAP twins, kernel neighbours, and what they mean for adjacencies.
+
+TAPs need the ports' MACs, which the fast path tells; until it has come up once there is nothing to keep. While it is
+absent nothing changes: neighbours are held, TAPs keep their carrier by the keeper queues.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from dpdkrouter.errors import HostError
+from dpdkrouter.fib.records import Interface
+from dpdkrouter.host import Neighbours, Taps, Twin, link_local, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
+    from dpdkrouter.config import Config
+    from dpdkrouter.fib.programmer import Programmer
+    from dpdkrouter.rib.nexthops import NextHops
+    from dpdkrouter.segment import PortState
+
+log = logging.getLogger("control.host")
+
+Address = IPv4Address | IPv6Address
+
+
+class HostStack:
+    """One router's TAPs and neighbours. `neighbours`: MACs by (port, address) as the adjacencies have them."""
+
+    def __init__(self, config: Config, programmer: Programmer) -> None:
+        self._config = config
+        self._programmer = programmer
+        self._numbers = {port.name: number for number, port in enumerate(config.ports)}
+        self._taps = Taps(config.router.namespace)
+        self._kernel: Neighbours | None = None
+        self._started = asyncio.Event()
+        self._managed: set[tuple[int, Address]] = set()
+        self.neighbours: dict[tuple[int, Address], bytes] = {
+            (port, ip_address(address)): mac for (port, address), mac in programmer.adopted_neighbours.items()
+        }
+        self.pid = 0
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Make the namespace."""
+        await asyncio.to_thread(prepare, self._config.router.namespace)
+        stack.callback(self._close)
+
+    def _close(self) -> None:
+        if self._kernel is not None:
+            self._kernel.close()
+        self._taps.close()
+
+    # ---- the fast path
+
+    async def fast_path_up(self, pid: int, ports: Sequence[PortState]) -> None:
+        """Its ports are up: make the twins, tell the segment the ports' MACs, follow the kernel's neighbours."""
+        self.pid = pid
+        twins = []
+        for number, (port, state) in enumerate(zip(self._config.ports, ports, strict=True)):
+            twins.append(Twin(port.name, state.mac, port.mtu, port.addresses))
+            self._programmer.set_port(number, state.mac, port.mtu)
+            self._programmer.set_interface(number, self._interface(number, state.mac))
+        for line in await asyncio.to_thread(self._taps.apply, twins):
+            log.info("%s", line)
+        if self._kernel is None:
+            await self._follow_kernel()
+        else:
+            self._kernel.set_ports(self._taps.indexes())
+            self._kernel.release()
+
+    def fast_path_gone(self) -> None:
+        """It ended: keep everything as it is."""
+        if self.pid:
+            log.warning("fast path: pid %d is gone; routes, adjacencies and TAPs stay", self.pid)
+            self.pid = 0
+            if self._kernel is not None:
+                self._kernel.hold()
+
+    def _interface(self, number: int, mac: bytes) -> Interface:
+        """The addresses that ICMP errors of a port come from: its first of each kind."""
+        port = self._config.ports[number]
+        ipv4 = next((a.packed for a in port.addresses if a.version == 4), b"")
+        ipv6 = next((a.packed for a in port.addresses if a.version == 6 and not a.is_link_local), b"")
+        local = next((a.packed for a in port.addresses if a.version == 6 and a.is_link_local), link_local(mac).packed)
+        return Interface(port.name, port.mtu, ipv4, ipv6, local)
+
+    async def _follow_kernel(self) -> None:
+        kernel = Neighbours(self._config.router.namespace, self._taps.indexes(), in_use=self._in_use)
+        kernel.set_static(
+            {(n.port, n.address): bytes.fromhex(n.mac.replace(":", "")) for n in self._config.neighbors}
+        )
+        await kernel.start()
+        known = {(self._numbers[one.port], one.address): one.mac for one in kernel.usable() if one.mac is not None}
+        for key in self.neighbours.keys() - known.keys():
+            # adopted from the segment, unknown to the kernel: ask, and forget it when no answer comes
+            kernel.resolve(self._config.ports[key[0]].name, key[1])
+            self._set(*key, None)
+        for (port, address), mac in known.items():
+            self._set(port, address, mac)
+        self._kernel = kernel
+        for port, address in self._managed:
+            kernel.manage(self._config.ports[port].name, address)
+        self._started.set()
+
+    def _in_use(self, key: tuple[str, Address]) -> bool:
+        """Whether a neighbour is one that routes go through."""
+        return (self._numbers[key[0]], key[1]) in self._managed
+
+    def link(self, number: int, up: bool) -> None:
+        """A port's link changed: the twin's carrier follows."""
+        name = self._config.ports[number].name
+        log.info("port %s: link %s", name, "up" if up else "down")
+        with contextlib.suppress(HostError):  # the twin is not there yet: it is made with the carrier up
+            self._taps.set_link(name, up)
+            if up and self._kernel is not None:
+                self._kernel.verify(name)
+
+    # ---- neighbours
+
+    async def changes(self) -> None:
+        """Wait for neighbours to change and put them into the adjacencies."""
+        await self._started.wait()
+        assert self._kernel is not None
+        for one in await self._kernel.changes():
+            self._set(self._numbers[one.port], one.address, one.mac)
+
+    def _set(self, port: int, address: Address, mac: bytes | None) -> None:
+        self._programmer.set_neighbour(port, address, mac)
+        if mac is None:
+            self.neighbours.pop((port, address), None)
+        else:
+            self.neighbours[port, address] = mac
+
+    def resolve(self, port: int, address: Address) -> None:
+        """The fast path waits for this next hop."""
+        if self._kernel is not None and port < len(self._config.ports):
+            self._kernel.resolve(self._config.ports[port].name, address)
+
+    def keep_resolved(self, next_hops: NextHops) -> None:
+        """Have the kernel keep the next hops of routes resolved, and no others."""
+        wanted = {
+            (member.port, ip_address(member.address))
+            for address in next_hops.tracked()
+            for member in next_hops.resolution(address).members
+            if member.address is not None
+        }
+        if self._kernel is not None:
+            for port, address in wanted - self._managed:
+                self._kernel.manage(self._config.ports[port].name, address)
+            for port, address in self._managed - wanted:
+                self._kernel.unmanage(self._config.ports[port].name, address)
+        self._managed = wanted

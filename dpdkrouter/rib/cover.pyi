@@ -1,0 +1,3 @@
+from typing_extensions import Buffer
+
+def covered(family: int, prefixes: Buffer, lengths: Buffer, addresses: bytes) -> list[int]: ...

@@ -1,0 +1,330 @@
+"""Interned values of one Rib: attribute sets, the hop sets they point to, and the next hops to resolve.
+
+Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in canonical form); id 0 is never
+used. An attribute set lives while a path uses it and at least until the decision after it was interned or lost its last path. A hop set
+lives while an attribute set or a prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta
+never finds another set under it. A next hop with a port needs no resolution; any other is not reachable until set_next_hop says so.
+
+Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (originator and cluster loops).
+"""
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from dpdkrouter.rib.enums cimport Step
+from dpdkrouter.rib.records cimport (
+    HOP_CHANGED, HOP_PUBLISHED, NONE, RECORD_LISTED, RECORD_USED, AttrRecord, HopRecord, List, list_push, list_reserve,
+    pool_give, pool_reserve, pool_take,
+)
+
+import socket
+
+from dpdkrouter.rib.attributes import Attributes, HopSet, Kind, NextHop
+
+
+cdef class _NextHop:
+    """Reachability of an address, and the hop sets that hold it."""
+
+    cdef bint reachable
+    cdef uint32_t metric
+    cdef set hopsets
+
+    def __cinit__(self):
+        self.hopsets = set()
+
+
+def canonical(address: str) -> str:
+    """The one spelling of an IPv4 or IPv6 address that the RIB compares by."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.inet_ntop(family, socket.inet_pton(family, address))
+    except (OSError, ValueError):
+        raise ValueError(f"next hop {address!r} is not an IPv4 or IPv6 address") from None
+
+
+cdef uint32_t u32(object value, str what) except? 0xFFFFFFFF:
+    if not 0 <= value <= 0xFFFFFFFF:
+        raise ValueError(f"{what} {value} is out of range, allowed: 0 to 4294967295")
+    return <uint32_t>value
+
+
+cdef int check_hops(object kind, object hops) except -1:
+    if kind == Kind.UNICAST and not hops:
+        raise ValueError("attributes of kind unicast need at least one next hop")
+    if kind == Kind.GLEAN and (len(hops) != 1 or hops[0].port is None or hops[0].address is not None):
+        raise ValueError("attributes of kind glean need one next hop with a port and no address")
+    if kind not in (Kind.UNICAST, Kind.GLEAN) and hops:
+        raise ValueError(f"attributes of kind {kind.name.lower()} cannot have next hops")
+    for hop in hops:
+        if hop.address is None and kind != Kind.GLEAN:
+            raise ValueError("a unicast next hop needs an address")
+        if not 1 <= hop.weight <= 65535:
+            raise ValueError(f"weight {hop.weight} of next hop {hop.address} is out of range, allowed: 1 to 65535")
+    return 0
+
+
+cdef class Interns:
+    def __cinit__(self, asn, router_id, cluster_id):
+        self.asn = u32(asn, "AS number")
+        self.router_id = u32(router_id, "router id")
+        self.cluster_id = u32(cluster_id, "cluster id")
+        self.attr_pool.item = sizeof(AttrRecord)
+        self.hop_pool.item = sizeof(HopRecord)
+        self.attr_ids = {}
+        self.attr_packed = [None]
+        self.hop_ids = {}
+        self.hop_values = [None]
+        self.hop_unions = [None]
+        self.unions = {}
+        self.next_hops = {}
+        self.tracking = {}
+
+    def __dealloc__(self):
+        free(self.attr_pool.base)
+        free(self.hop_pool.base)
+        free(self.idle_attrs.items)
+        free(self.touched_hops.items)
+        free(self.resting_hops.items)
+
+    # ---- attribute sets
+
+    cdef uint32_t intern_attributes(self, object attributes) except 0:
+        cdef bytes packed = attributes.pack()
+        cdef object known = self.attr_ids.get(packed)
+        cdef uint32_t attr_id
+        cdef AttrRecord record
+        if known is not None:
+            return known
+        self._describe(attributes, &record)
+        pool_reserve(&self.attr_pool, 1)
+        list_reserve(&self.idle_attrs, self.attr_pool.capacity)
+        record.hopset = self.intern_hops(attributes.kind, attributes.next_hops)
+        hops_of(self)[record.hopset].attr_refs += 1
+        attr_id = pool_take(&self.attr_pool)
+        attrs_of(self)[attr_id] = record
+        list_push(&self.idle_attrs, attr_id)
+        if attr_id == len(self.attr_packed):
+            self.attr_packed.append(packed)
+        else:
+            self.attr_packed[attr_id] = packed
+        self.attr_ids[packed] = attr_id
+        return attr_id
+
+    cdef int _describe(self, object attributes, AttrRecord* record) except -1:
+        """Fill in what the decision reads; raises ValueError for what cannot be."""
+        memset(record, 0, sizeof(AttrRecord))
+        check_hops(attributes.kind, attributes.next_hops)
+        record.flags = RECORD_USED | RECORD_LISTED
+        record.local_pref = 100 if attributes.local_pref is None else u32(attributes.local_pref, "local preference")
+        record.med = 0 if attributes.med is None else u32(attributes.med, "MED")
+        record.neighbour_as = u32(attributes.neighbour_as, "AS number")
+        record.originator_id = u32(attributes.originator_id or 0, "originator id")
+        record.path_hash = <uint64_t>hash(attributes.as_path)
+        record.path_length = min(attributes.path_length, 65535)
+        record.cluster_length = min(len(attributes.cluster_list), 65535)
+        record.origin = attributes.origin
+        if self.asn and any(self.asn in segment.asns for segment in attributes.as_path):
+            record.excluded = Step.AS_LOOP
+        elif self.router_id and attributes.originator_id == self.router_id:
+            record.excluded = Step.ORIGINATOR_LOOP
+        elif self.cluster_id and self.cluster_id in attributes.cluster_list:
+            record.excluded = Step.CLUSTER_LOOP
+        return 0
+
+    cdef object attributes_of(self, uint32_t attr_id):
+        return Attributes.unpack(self.attr_packed[attr_id])
+
+    cdef int release_idle_attributes(self) except -1:
+        cdef uint32_t i, attr_id
+        cdef AttrRecord* record
+        for i in range(self.idle_attrs.size):
+            attr_id = self.idle_attrs.items[i]
+            record = &attrs_of(self)[attr_id]
+            record.flags &= ~RECORD_LISTED
+            if record.refs:
+                continue
+            record.flags = 0
+            del self.attr_ids[self.attr_packed[attr_id]]
+            self.attr_packed[attr_id] = None
+            hops_of(self)[record.hopset].attr_refs -= 1
+            self.release_hops(record.hopset)
+            pool_give(&self.attr_pool, attr_id)
+        self.idle_attrs.size = 0
+        return 0
+
+    # ---- hop sets
+
+    cdef uint32_t intern_hops(self, object kind, object hops) except 0:
+        canonical_hops = tuple(
+            hop if hop.address is None else NextHop(canonical(hop.address), hop.port, hop.weight) for hop in hops
+        )
+        value = HopSet(kind, tuple(sorted(canonical_hops, key=repr)))
+        known = self.hop_ids.get(value)
+        cdef uint32_t hop_id
+        if known is not None:
+            return known
+        pool_reserve(&self.hop_pool, 1)
+        list_reserve(&self.touched_hops, self.hop_pool.capacity)
+        list_reserve(&self.resting_hops, self.hop_pool.capacity)
+        hop_id = pool_take(&self.hop_pool)
+        memset(&hops_of(self)[hop_id], 0, sizeof(HopRecord))
+        hops_of(self)[hop_id].flags = RECORD_USED
+        hops_of(self)[hop_id].shares = kind == Kind.UNICAST
+        if hop_id == len(self.hop_values):
+            self.hop_values.append(value)
+            self.hop_unions.append(None)
+        else:
+            self.hop_values[hop_id] = value
+        self.hop_ids[value] = hop_id
+        for address in self._tracked_addresses(value):
+            if address not in self.next_hops:
+                self.next_hops[address] = _NextHop()
+            if not (<_NextHop>self.next_hops[address]).hopsets:
+                self.tracking[address] = True
+            (<_NextHop>self.next_hops[address]).hopsets.add(hop_id)
+        self.refresh_hops(hop_id)
+        hops_of(self)[hop_id].flags &= ~HOP_CHANGED
+        return hop_id
+
+    def _tracked_addresses(self, value):
+        if value.kind != Kind.UNICAST:
+            return []
+        return [hop.address for hop in value.next_hops if hop.port is None]
+
+    cdef object hopset_of(self, uint32_t hop_id):
+        if not 0 < hop_id < len(self.hop_values) or self.hop_values[hop_id] is None:
+            raise ValueError(f"unknown hopset id {hop_id}")
+        return self.hop_values[hop_id]
+
+    cdef uint32_t union_of(self, const uint32_t* hop_ids, uint32_t n) except 0:
+        """The hop set of several unicast ones; a next hop that more than one has counts once, with its largest weight."""
+        cdef uint32_t hop_id, i
+        ids = sorted({hop_ids[i] for i in range(n)})
+        if len(ids) == 1:
+            return ids[0]
+        key = b"".join([value.to_bytes(4, "little") for value in ids])
+        known = self.unions.get(key)
+        if known is not None:
+            return known
+        weights = {}
+        for value in ids:
+            for hop in self.hop_values[value].next_hops:
+                weights[hop.address, hop.port] = max(weights.get((hop.address, hop.port), 0), hop.weight)
+        hop_id = self.intern_hops(
+            Kind.UNICAST, [NextHop(address, port, weight) for (address, port), weight in weights.items()]
+        )
+        self.unions[key] = hop_id
+        for value in {hop_id, *ids}:
+            if self.hop_unions[value] is None:
+                self.hop_unions[value] = {}
+            self.hop_unions[value][key] = (hop_id, *ids)
+        return hop_id
+
+    cdef int release_hops(self, uint32_t hop_id) except -1:
+        """Free a hop set that nothing uses any more."""
+        cdef HopRecord* record = &hops_of(self)[hop_id]
+        cdef _NextHop next_hop
+        if record.flags & RECORD_LISTED or not record.flags & RECORD_USED or record.attr_refs or record.node_refs:
+            return 0
+        record.flags = 0
+        value = self.hop_values[hop_id]
+        del self.hop_ids[value]
+        self.hop_values[hop_id] = None
+        for key, members in (self.hop_unions[hop_id] or {}).items():
+            del self.unions[key]
+            for member in members:
+                if member != hop_id:
+                    self.hop_unions[member].pop(key, None)
+        self.hop_unions[hop_id] = None
+        for address in self._tracked_addresses(value):
+            next_hop = self.next_hops.get(address)
+            if next_hop is not None:
+                next_hop.hopsets.discard(hop_id)
+                if not next_hop.hopsets:
+                    self.tracking[address] = False
+                    if not next_hop.reachable:
+                        del self.next_hops[address]
+        list_push(&self.resting_hops, hop_id)
+        return 0
+
+    cdef tuple publish(self):
+        """End of a decision: which hop sets the Loc-RIB uses now and did not, and the other way round."""
+        cdef uint32_t i, hop_id
+        cdef HopRecord* record
+        added, released = [], []
+        for i in range(self.touched_hops.size):
+            hop_id = self.touched_hops.items[i]
+            record = &hops_of(self)[hop_id]
+            record.flags &= ~RECORD_LISTED
+            if record.node_refs and not record.flags & HOP_PUBLISHED:
+                record.flags |= HOP_PUBLISHED
+                added.append(hop_id)
+            elif not record.node_refs and record.flags & HOP_PUBLISHED:
+                record.flags &= ~HOP_PUBLISHED
+                released.append(hop_id)
+        for i in range(self.resting_hops.size):
+            pool_give(&self.hop_pool, self.resting_hops.items[i])
+        self.resting_hops.size = 0
+        for i in range(self.touched_hops.size):
+            self.release_hops(self.touched_hops.items[i])
+        self.touched_hops.size = 0
+        self.release_idle_attributes()
+        return tuple(added), tuple(released)
+
+    # ---- next hops
+
+    cdef int refresh_hops(self, uint32_t hop_id) except -1:
+        """Work out a hop set's reachability and metric; returns whether that may change a decision."""
+        cdef bint reachable = False
+        cdef uint32_t metric = 0xFFFFFFFF
+        cdef _NextHop next_hop
+        cdef HopRecord* record
+        value = self.hop_values[hop_id]
+        if value.kind != Kind.UNICAST:
+            reachable, metric = True, 0
+        else:
+            for hop in value.next_hops:
+                if hop.port is not None:
+                    reachable, metric = True, 0
+                    continue
+                next_hop = self.next_hops[hop.address]
+                if next_hop.reachable:
+                    reachable = True
+                    metric = min(metric, next_hop.metric)
+        record = &hops_of(self)[hop_id]
+        if record.reachable != reachable or record.metric != metric:
+            record.reachable = reachable
+            record.metric = metric
+            record.flags |= HOP_CHANGED
+            return record.attr_refs != 0
+        return 0
+
+    cdef int set_next_hop(self, object address, bint reachable, uint32_t metric) except -1:
+        cdef _NextHop next_hop
+        cdef str name = canonical(address)
+        next_hop = self.next_hops.get(name)
+        if next_hop is None:
+            next_hop = self.next_hops[name] = _NextHop()
+        next_hop.reachable = reachable
+        next_hop.metric = metric if reachable else 0
+        for hop_id in next_hop.hopsets:
+            if self.refresh_hops(hop_id):
+                self.reachability_changed = True
+        if not next_hop.hopsets and not reachable:
+            del self.next_hops[name]
+        return 0
+
+    def hopsets_using(self, address):
+        """Ids of the hop sets that hold this next hop and that prefixes of the Loc-RIB use."""
+        cdef _NextHop next_hop = self.next_hops.get(address)
+        if next_hop is None:
+            return []
+        return [hop_id for hop_id in next_hop.hopsets if hops_of(self)[<uint32_t>hop_id].node_refs]
+
+    def take_tracking(self):
+        """(came, went): next hops that need resolution, and those that no longer do, since the last call."""
+        came = sorted(address for address, there in self.tracking.items() if there)
+        went = sorted(address for address, there in self.tracking.items() if not there)
+        self.tracking.clear()
+        return came, went

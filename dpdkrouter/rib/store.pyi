@@ -1,0 +1,37 @@
+from typing_extensions import Buffer
+
+from dpdkrouter.rib.attributes import Attributes
+from dpdkrouter.rib.enums import Source
+from dpdkrouter.rib.interns import Interns
+
+class Store:
+    interns: Interns
+    def __init__(
+        self,
+        *,
+        asn: int = 0,
+        router_id: int = 0,
+        cluster_id: int | None = None,
+        multipath: int = 1,
+        relaxed: bool = False,
+    ) -> None: ...
+    def add_origin(
+        self, source: Source, *, peer_address: str | None = None, router_id: int = 0, asn: int = 0
+    ) -> int: ...
+    def remove_origin(self, origin_id: int) -> int: ...
+    def attributes(self, attributes: Attributes) -> int: ...
+    def announce(
+        self,
+        origin_id: int,
+        family: int,
+        prefixes: Buffer,
+        lengths: Buffer,
+        attr_id: int,
+        path_ids: Buffer | None = None,
+    ) -> int: ...
+    def withdraw(
+        self, origin_id: int, family: int, prefixes: Buffer, lengths: Buffer, path_ids: Buffer | None = None
+    ) -> int: ...
+    def flush(self, origin_id: int) -> int: ...
+    def mark_stale(self, origin_id: int, family: int | None = None) -> int: ...
+    def sweep_stale(self, origin_id: int, family: int | None = None) -> int: ...

@@ -1,0 +1,256 @@
+"""BGP as a source: events of ExaBGP's feed become batches for the RIB, one origin a peer. No sockets here.
+
+A session that ends takes its routes with it, unless graceful restart was negotiated (RFC 4724 section 4.2): then, and
+when ExaBGP itself is gone, they are kept as stale for `restart_time` seconds and swept when the peer has sent
+everything again. Time is an argument.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from dpdkrouter.bgp import commands
+from dpdkrouter.bgp.events import (
+    EndOfRib,
+    FeedError,
+    Hello,
+    MalformedUpdate,
+    NotificationEvent,
+    PeerDown,
+    PeerUp,
+    RefreshMark,
+    Update,
+)
+from dpdkrouter.bgp.session import notification_text
+from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
+from dpdkrouter.rib.enums import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dpdkrouter.bgp.attributes import BgpAttributes
+    from dpdkrouter.bgp.configuration import BgpPeer
+    from dpdkrouter.bgp.events import Capabilities, Event
+    from dpdkrouter.bgp.session import Sessions
+    from dpdkrouter.rib.table import Rib
+
+log = logging.getLogger("control.bgp")
+
+FAMILY_NUMBERS = {"ipv4": 4, "ipv6": 6}
+
+
+def attributes_of(found: BgpAttributes) -> Attributes:
+    """The RIB's attributes for those of an UPDATE. A link-local next hop is not used: the global one resolves too."""
+    family = socket.AF_INET if len(found.next_hop) == 4 else socket.AF_INET6
+    return Attributes(
+        next_hops=(NextHop(socket.inet_ntop(family, found.next_hop)),),
+        origin=Origin(found.origin),
+        as_path=tuple(Segment(SegmentKind(int(segment.kind)), segment.asns) for segment in found.as_path),
+        med=found.med,
+        local_pref=found.local_pref,
+        communities=found.communities,
+        extended_communities=tuple(value.to_bytes(8, "big") for value in found.extended_communities),
+        large_communities=found.large_communities,
+        originator_id=found.originator_id,
+        cluster_list=found.cluster_list,
+        atomic_aggregate=found.atomic_aggregate,
+        aggregator=found.aggregator,
+    )
+
+
+@dataclass(slots=True)
+class _Peer:
+    settings: BgpPeer
+    origin: int
+    router_id: int = 0
+    up: bool = False
+    restarts: bool = False  # graceful restart was negotiated
+    sweep_at: float | None = None  # when stale routes go if nothing refreshes them
+    learned: bool = False  # has sent everything at least once since this process began
+    pending: set[str] = field(default_factory=set)  # families without End-of-RIB
+
+
+class BgpSource:
+    """The peers of one router. `note` takes events and returns lines for ExaBGP."""
+
+    def __init__(
+        self,
+        rib: Rib,
+        peers: Sequence[BgpPeer],
+        announced: Mapping[str, list[str]],
+        next_hops: Mapping[str, Mapping[str, str]],
+        sessions: Sessions,
+        now: float,
+    ) -> None:
+        """announced: prefixes by family; next_hops: own address to announce, by peer and family."""
+        self._rib = rib
+        self._announced = announced
+        self._next_hops = next_hops
+        self._sessions = sessions
+        self._peers = {peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + peer.restart_time)
+                       for peer in peers}
+
+    def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
+        source = Source.IBGP if peer.asn == peer.local_asn else Source.EBGP
+        return self._rib.add_origin(source, peer_address=peer.address, router_id=router_id, asn=peer.asn)
+
+    def origin_of(self, address: str) -> int | None:
+        """The RIB origin of a peer; None for an address that is none."""
+        peer = self._peers.get(address)
+        return None if peer is None else peer.origin
+
+    def announced_to(self) -> Iterable[tuple[str, str]]:
+        """(prefix, peer) of all that is announced."""
+        for address, peer in self._peers.items():
+            for family in peer.settings.families:
+                for prefix in self._announced.get(family, []):
+                    yield prefix, address
+
+    @property
+    def settled(self) -> bool:
+        """True when each peer has sent everything since this process began, or had its time to."""
+        return all(peer.learned or peer.sweep_at is None for peer in self._peers.values())
+
+    def note(self, events: Iterable[Event], now: float) -> list[str]:
+        """Apply events in order; the lines that are to be sent to ExaBGP."""
+        lines: list[str] = []
+        for event in events:
+            self._sessions.note(event, now)
+            if isinstance(event, Hello):
+                lines += self._hello(event, now)
+            elif isinstance(event, FeedError):
+                log.error("BGP feed: %s", event.reason)
+            elif event.peer not in self._peers:
+                log.warning("BGP feed: %s is no configured peer", event.peer)
+            else:
+                lines += self._peer_event(self._peers[event.peer], event, now)
+        return lines
+
+    def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
+        if isinstance(event, Update):
+            self._update(peer, event)
+        elif isinstance(event, PeerUp):
+            return self._up(peer, event, now)
+        elif isinstance(event, PeerDown):
+            self._down(peer, event.reason, now)
+        elif isinstance(event, EndOfRib):
+            self._ended(peer, event.family)
+        elif isinstance(event, RefreshMark) and event.end:
+            self._ended(peer, event.family)
+        elif isinstance(event, NotificationEvent):
+            log.info("peer %s: %s", peer.settings.address, notification_text(event))
+        elif isinstance(event, MalformedUpdate):
+            log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, event.reason)
+        return []
+
+    def _update(self, peer: _Peer, update: Update) -> None:
+        family = FAMILY_NUMBERS[update.family]
+        if update.withdrawn_lengths:
+            self._rib.withdraw(
+                peer.origin, family, update.withdrawn, update.withdrawn_lengths, _path_ids(update.withdrawn_path_ids)
+            )
+        if update.announced_lengths and update.attributes is not None:
+            self._rib.announce(
+                peer.origin,
+                family,
+                update.announced,
+                update.announced_lengths,
+                self._rib.attributes(attributes_of(update.attributes)),
+                _path_ids(update.announced_path_ids),
+            )
+
+    def _hello(self, hello: Hello, now: float) -> list[str]:
+        """A helper is there: tell ExaBGP what to announce; after a gap, ask the peers for what was missed."""
+        lines: list[str] = []
+        states = {state.peer: state for state in hello.peers}
+        for address, peer in self._peers.items():
+            lines += self._announcements(peer)
+            state = states.get(address)
+            if state is not None and state.up:
+                peer.up = True
+                self._identify(peer, state.capabilities)
+                self._keep_stale(peer, now)
+                peer.pending = set(peer.settings.families)
+                lines += [commands.route_refresh(address, family) for family in peer.settings.families]
+            elif peer.up:
+                self._down(peer, "went down while the control process was away", now)
+        return lines
+
+    def _announcements(self, peer: _Peer) -> list[str]:
+        lines: list[str] = []
+        for family in peer.settings.families:
+            prefixes = self._announced.get(family, [])
+            hop = self._next_hops[peer.settings.address].get(family)
+            if prefixes and hop is not None:
+                lines += commands.announce(peer.settings.address, prefixes, hop)
+        return lines
+
+    def _up(self, peer: _Peer, event: PeerUp, now: float) -> list[str]:
+        log.info("peer %s (AS %d): established", peer.settings.address, peer.settings.asn)
+        self._identify(peer, event.capabilities)
+        peer.up = True
+        peer.pending = set(peer.settings.families)
+        peer.sweep_at = now + peer.settings.restart_time
+        return [commands.end_of_rib(peer.settings.address, family) for family in peer.settings.families]
+
+    def _identify(self, peer: _Peer, capabilities: Capabilities | None) -> None:
+        """What the peer's OPEN says. The router id is part of the decision, so another one is another origin."""
+        if capabilities is None:
+            return
+        peer.restarts = capabilities.restart_time is not None and bool(capabilities.restart_families)
+        router_id = int(ip_address(capabilities.router_id)) if capabilities.router_id else 0
+        if router_id != peer.router_id:
+            self._rib.remove_origin(peer.origin)
+            peer.origin = self._add_origin(peer.settings, router_id)
+            peer.router_id = router_id
+
+    def _down(self, peer: _Peer, reason: str, now: float) -> None:
+        if not peer.up:
+            return
+        peer.up = False
+        log.warning("peer %s (AS %d): session lost: %s", peer.settings.address, peer.settings.asn, reason)
+        if peer.restarts and "notification" not in reason:
+            self._keep_stale(peer, now)
+        else:
+            self._rib.flush(peer.origin)
+            peer.sweep_at = None
+
+    def _keep_stale(self, peer: _Peer, now: float) -> None:
+        self._rib.mark_stale(peer.origin)
+        peer.sweep_at = now + peer.settings.restart_time
+
+    def _ended(self, peer: _Peer, family: str) -> None:
+        swept = self._rib.sweep_stale(peer.origin, FAMILY_NUMBERS[family])
+        if swept:
+            log.info("peer %s: %d stale %s routes swept", peer.settings.address, swept, family)
+        peer.pending.discard(family)
+        if not peer.pending:
+            peer.learned = True
+            peer.sweep_at = None
+
+    def feed_lost(self, now: float) -> None:
+        """ExaBGP or its helper is gone: what its peers sent stays for a while (RFC 4724 section 4.2)."""
+        self._sessions.feed_lost(now)
+        for peer in self._peers.values():
+            peer.up = False
+            self._keep_stale(peer, now)
+
+    def tick(self, now: float) -> bool:
+        """Sweep what nobody refreshed in time. True when routes went."""
+        swept = 0
+        for peer in self._peers.values():
+            if peer.sweep_at is not None and now >= peer.sweep_at:
+                swept += self._rib.sweep_stale(peer.origin)
+                peer.sweep_at = None
+        return swept > 0
+
+
+def _path_ids(packed: bytes) -> memoryview | None:
+    """u32 in native order, as the RIB takes them; None when no route has one (RFC 7911)."""
+    if not packed:
+        return None
+    return memoryview(b"".join(packed[i : i + 4][::-1] for i in range(0, len(packed), 4))).cast("I")

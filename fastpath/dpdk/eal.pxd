@@ -1,0 +1,34 @@
+"""rte_eal.h, rte_lcore.h, rte_launch.h, rte_cycles.h, rte_prefetch.h, rte_errno.h: what is used."""
+from libc.stdint cimport uint64_t
+
+cdef extern from "rte_eal.h" nogil:
+    int rte_eal_init(int argc, char **argv) noexcept
+    int rte_eal_cleanup() noexcept
+
+cdef extern from "rte_errno.h" nogil:
+    int rte_errno
+    const char *rte_strerror(int errnum) noexcept
+
+cdef extern from "rte_version.h" nogil:
+    const char *rte_version() noexcept
+
+# rte_launch.h's lcore_function_t is a function type; this is a pointer to it
+ctypedef int (*lcore_function)(void *arg) noexcept nogil
+
+cdef extern from "rte_launch.h" nogil:
+    int rte_eal_remote_launch(lcore_function f, void *arg, unsigned int lcore) noexcept
+    int rte_eal_wait_lcore(unsigned int lcore) noexcept
+
+cdef extern from "rte_cycles.h" nogil:
+    uint64_t rte_rdtsc() noexcept
+    uint64_t rte_get_tsc_hz() noexcept
+
+cdef extern from "rte_prefetch.h" nogil:
+    void rte_prefetch0(const void *p) noexcept
+
+cdef extern from "rte_pause.h" nogil:
+    void rte_pause() noexcept
+
+cdef extern from "rte_malloc.h" nogil:
+    void *rte_zmalloc(const char *type, size_t size, unsigned int align) noexcept
+    void rte_free(void *p) noexcept

@@ -1,0 +1,39 @@
+"""DPDK's environment abstraction layer: started once a process, by the fast path process's main thread."""
+from libc.stdlib cimport malloc
+
+from dpdkrouter.errors import FastPathError
+from fastpath.dpdk.eal cimport rte_eal_cleanup, rte_eal_init, rte_errno, rte_get_tsc_hz, rte_strerror, rte_version
+
+_arguments = []                   # EAL keeps pointers into them for as long as the process lives
+
+
+def init(args: list[str]) -> None:
+    """rte_eal_init. args: as on a command line, without the program's name. Raises FastPathError with EAL's reason."""
+    cdef char **argv
+    cdef int argc = len(args) + 1, rc, i
+    _arguments.extend(a.encode() + b"\0" for a in ["dpdkrouter", *args])
+    argv = <char **>malloc(sizeof(char *) * (argc + 1))
+    for i in range(argc):
+        argv[i] = _arguments[i]
+    argv[argc] = NULL
+    with nogil:
+        rc = rte_eal_init(argc, argv)
+    if rc < 0:
+        raise FastPathError(f"EAL did not start: {rte_strerror(rte_errno).decode()} (arguments: {' '.join(args)}); "
+                            "its own lines above say more")
+
+
+def cleanup() -> None:
+    """rte_eal_cleanup: gives back what EAL reserved."""
+    with nogil:
+        rte_eal_cleanup()
+
+
+def tsc_hz() -> int:
+    """Cycles of the time-stamp counter a second."""
+    return rte_get_tsc_hz()
+
+
+def version() -> str:
+    """The version of the DPDK library that is loaded."""
+    return rte_version().decode()

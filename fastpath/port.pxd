@@ -1,0 +1,10 @@
+"""Opening and watching DPDK ports; see port.pyx."""
+from libc.stdint cimport uint16_t, uint32_t
+from fastpath.dpdk.mbuf cimport rte_mempool
+
+cdef struct opened:
+    uint16_t dev
+    uint16_t rx_queues
+    uint16_t tx_queues
+
+cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool, opened *out) except -1

@@ -1,0 +1,1 @@
+"""Cython only: see port.pxd."""

@@ -1,0 +1,44 @@
+"""Drop reasons and punt classes for Python. Nothing else: importing this loads no DPDK library."""
+
+from enum import IntEnum
+
+class DropReason(IntEnum):
+    frame_truncated = 0
+    mac_mismatch = 1
+    ethertype_unsupported = 2
+    ipv4_truncated = 3
+    ipv4_version = 4
+    ipv4_header_length = 5
+    ipv4_checksum = 6
+    ipv4_total_length = 7
+    ipv4_source = 8
+    ipv4_destination = 9
+    ipv4_multicast = 10
+    ipv6_truncated = 11
+    ipv6_version = 12
+    ipv6_payload_length = 13
+    ipv6_source = 14
+    ipv6_destination = 15
+    ipv6_multicast = 16
+    ipv6_link_local = 17
+    ttl_expired = 18
+    no_route = 19
+    blackhole = 20
+    unreachable = 21
+    directed_broadcast = 22
+    mtu_exceeded = 23
+    port_down = 24
+    punt_policed = 25
+    punt_ring_full = 26
+    park_full = 27
+    next_hop_unresolved = 28
+    tap_full = 29
+    inject_loop = 30
+    inject_invalid = 31
+    originate_failed = 32
+
+class PuntClass(IntEnum):
+    bgp = 0
+    neighbor = 1
+    local = 2
+    resolve = 3

@@ -1,0 +1,346 @@
+"""The fast path process's memory: one `router` with its ports, rings, workers and host thread, made from Python
+before the workers start and driven by its main thread, which is the host thread.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strncpy
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
+import os
+
+from dpdkrouter.errors import FastPathError
+from fastpath.atomic cimport dr_load_acquire_64, dr_store_release_32, dr_store_release_64
+from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
+                                rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
+from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_stop,
+                                   rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
+                                   rte_eth_stats_get, rte_ether_addr)
+from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
+from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
+from fastpath.host cimport host
+from fastpath.layout cimport (DR_MAX_LCORES, DR_MAX_PORTS, DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
+                              dr_stats, dr_stats_header)
+from fastpath.port cimport open_device, opened
+from fastpath.reasons cimport PuntClass
+from fastpath.segment cimport Mapping
+from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
+from fastpath.stages.idle cimport offline, online, quiescent
+from fastpath.stages.parking cimport tend_parks
+from fastpath.stages.police cimport bucket_init
+from fastpath.stages.transmit cimport flush
+from fastpath.state cimport CLASSES, KIND_RECEIVED, PORTS, router, rx_pair, worker
+from fastpath.tables cimport tables_bind
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int POLLIN
+    int poll(pollfd *fds, unsigned long n, int timeout_ms) noexcept
+
+cdef enum:
+    PUNT_RING = 1024             # frames a worker may have waiting for the host thread
+    HANDOVER_RING = 1024
+    MBUF_CACHE = 256
+    ICMP_PPS = 1000              # errors a worker may originate; RFC 1812 4.3.2.8
+    ICMP_BURST = 100
+
+# Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
+_CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
+
+
+cdef uint64_t now_ns(int clock) noexcept nogil:
+    cdef timespec t
+    clock_gettime(clock, &t)
+    return <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec
+
+
+cdef void set_text(char *out, str text, size_t room):
+    """A NUL-terminated copy, cut to fit."""
+    cdef bytes raw = text.encode()[:room - 1]
+    memset(out, 0, room)
+    memcpy(out, <const char *>raw, len(raw))
+
+
+cdef class Router:
+    """Made once; open_port() for each port in order, then bind(), start(), poll() in a loop, stop()."""
+    cdef router *r
+    cdef host *h
+    cdef list workers            # list of int: addresses of worker structs, slot 1 on
+    cdef list cpus               # the CPU of each; its EAL lcore id is its slot
+    cdef Mapping stats
+    cdef Mapping table           # route segment, readers' part
+    cdef list retired            # (generation, Mapping) that workers may still read
+    cdef bint running
+
+    def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, sleep_when_idle: bool) -> None:
+        """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order. mbufs, data_room (bytes): the one pool."""
+        self.r = <router *>allocate(sizeof(router), "router")
+        self.h = <host *>allocate(sizeof(host), "host")
+        self.stats = stats
+        self.cpus = list(cpus)
+        self.workers = []
+        self.retired = []
+        self.r.stats = <dr_stats *>stats.base
+        self.r.workers = len(cpus)
+        self.r.sleep_when_idle = sleep_when_idle
+        self.r.pool = rte_pktmbuf_pool_create(b"mbufs", mbufs, MBUF_CACHE, 0, data_room, -1)
+        if self.r.pool == NULL:
+            raise FastPathError(f"no memory for {mbufs} mbufs of {data_room} bytes "
+                                f"({rte_strerror(rte_errno).decode()}): raise fastpath.memory_mib")
+        self.make_workers()
+
+    cdef int make_workers(self) except -1:
+        cdef worker *w
+        cdef uint32_t slot, c
+        cdef uint64_t hz = rte_get_tsc_hz(), rate
+        for slot in range(self.r.workers + 1):
+            w = <worker *>allocate(sizeof(worker), "worker")
+            w.router = self.r
+            w.slot = slot
+            w.stats = &self.r.stats.lcore[slot]
+            w.stats.quiescent = DR_OFFLINE
+            w.stats.online = 1
+            for c in range(<uint32_t>CLASSES):
+                rate = _CLASS_PPS[c]
+                bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
+            bucket_init(&w.icmp, hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
+            self.r.punt[slot] = rte_ring_create(f"punt{slot}".encode(), PUNT_RING, -1, RING_F_SP_ENQ | RING_F_SC_DEQ)
+            if self.r.punt[slot] == NULL:
+                raise FastPathError("no memory for a punt ring: raise fastpath.memory_mib")
+            if slot == 0:
+                self.h.w = w
+            else:
+                self.workers.append(<size_t>w)
+        self.h.router = self.r
+        self.h.hz = hz
+        self.h.host0 = -1
+        for slot in range(<uint32_t>PORTS):
+            self.h.tap[slot] = -1
+        return 0
+
+    cdef worker *worker_at(self, uint32_t slot) except NULL:
+        return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]
+
+    def open_port(self, name: str, device: str, mtu: int) -> int:
+        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number."""
+        cdef opened o
+        cdef uint32_t port = self.r.ports, slot, q, owner = 0
+        cdef rte_ether_addr mac
+        cdef worker *w
+        memset(&o, 0, sizeof(o))
+        open_device(name, device, mtu, self.r.workers + 1, self.r.pool, &o)
+        rte_eth_macaddr_get(o.dev, &mac)
+        self.r.port[port].dev = o.dev
+        self.r.port[port].mtu = mtu
+        memcpy(&self.r.port[port].mac, &mac, 6)
+        for q in range(o.rx_queues):
+            slot = self.least_loaded()
+            w = self.worker_at(slot)
+            w.rx[w.n_rx] = rx_pair(dev=o.dev, queue=q, port=port)
+            w.n_rx += 1
+            owner = owner or slot
+        self.r.port[port].owner = owner
+        self.spread_tx(port, o.tx_queues)
+        self.r.port[port].present = 1
+        self.r.ports = port + 1
+        self.describe_port(port, name, &o)
+        return port
+
+    cdef uint32_t least_loaded(self) except 0:
+        cdef uint32_t slot, best = 1
+        for slot in range(2, self.r.workers + 1):
+            if self.worker_at(slot).n_rx < self.worker_at(best).n_rx:
+                best = slot
+        return best
+
+    cdef int spread_tx(self, uint32_t port, uint32_t queues) except -1:
+        """Queue k is worker k+1's, the one after the last worker's the host thread's; who has none hands over."""
+        cdef uint32_t slot, owner = self.r.port[port].owner
+        cdef worker *w
+        for slot in range(self.r.workers + 1):
+            self.worker_at(slot).tx[port].queue = -1
+        if queues >= self.r.workers:
+            for slot in range(1, self.r.workers + 1):
+                self.worker_at(slot).tx[port].queue = slot - 1
+            if queues > self.r.workers:
+                self.worker_at(0).tx[port].queue = self.r.workers
+                return 0
+        else:
+            self.worker_at(owner).tx[port].queue = 0
+        self.r.port[port].handover = rte_ring_create(f"handover{port}".encode(), HANDOVER_RING, -1, RING_F_SC_DEQ)
+        if self.r.port[port].handover == NULL:
+            raise FastPathError("no memory for a handover ring: raise fastpath.memory_mib")
+        w = self.worker_at(owner)
+        w.drain[w.n_drain] = port
+        w.n_drain += 1
+        return 0
+
+    cdef int describe_port(self, uint32_t port, str name, opened *o) except -1:
+        cdef dr_port_state *s = &self.r.stats.port[port]
+        cdef rte_eth_dev_info info
+        rte_eth_dev_info_get(o.dev, &info)
+        set_text(s.name, name, sizeof(s.name))
+        set_text(s.driver, info.driver_name.decode(), sizeof(s.driver))
+        memcpy(s.mac, &self.r.port[port].mac, 6)
+        s.mtu = self.r.port[port].mtu
+        s.rx_queues = o.rx_queues
+        s.tx_queues = o.tx_queues
+        s.present = 1
+        return 0
+
+    def mac(self, port: int) -> bytes:
+        """The port's MAC, 6 bytes."""
+        return (<char *>&self.r.port[port].mac)[:6]
+
+    def bind(self, table: Mapping) -> None:
+        """Look routes up in this segment from now on. The former mapping is closed when no worker reads it any more."""
+        if self.table is not None:
+            self.retired.append((self.r.generation + 1, self.table))
+        self.table = table
+        self.r.base = table.base
+        dr_store_release_32(&self.r.generation, self.r.generation + 1)
+        if not self.running:
+            self.close_retired()
+
+    cdef int close_retired(self) except -1:
+        cdef uint32_t slot
+        for generation, mapping in list(self.retired):
+            for slot in range(self.r.workers + 1):
+                if self.running and self.worker_at(slot).generation < generation:
+                    return 0
+            mapping.close()
+            self.retired.remove((generation, mapping))
+        return 0
+
+    def set_tap(self, port: int, fd: int) -> None:
+        """The queue of the port's twin that this process reads and writes; non-blocking; -1: none."""
+        self.h.tap[port] = fd
+
+    def missing_taps(self) -> list[int]:
+        """Ports whose twin has no open queue: never had, or its device vanished."""
+        return [port for port in range(self.r.ports) if self.h.tap[port] < 0]
+
+    def host0_missing(self) -> bool:
+        """True while no queue of the TUN is open."""
+        return self.h.host0 < 0
+
+    def set_host0(self, fd: int) -> None:
+        """The queue of the TUN through which the kernel reaches far destinations; non-blocking; -1: none."""
+        self.h.host0 = fd
+
+    def describe(self, name: str, simd: str, dpdk: str, build_id: str) -> None:
+        """Fill in the stats segment's header: a reader accepts the segment from here on."""
+        cdef dr_stats_header *s = &self.r.stats.header
+        s.version = DR_STATS_VERSION
+        s.header_bytes = sizeof(dr_stats_header)
+        s.segment_bytes = self.stats.file_bytes
+        s.pid = os.getpid()
+        with open("/proc/self/stat", "rb") as stat:
+            s.pid_start = int(stat.read().rpartition(b")")[2].split()[19])
+        s.tsc_hz = rte_get_tsc_hz()
+        s.started_ns = now_ns(CLOCK_REALTIME)
+        s.lcores = self.r.workers + 1
+        s.ports = self.r.ports
+        set_text(s.name, name, sizeof(s.name))
+        set_text(s.simd, simd, sizeof(s.simd))
+        set_text(s.dpdk, dpdk, sizeof(s.dpdk))
+        set_text(s.build_id, build_id, sizeof(s.build_id))
+        self.update_links()
+        dr_store_release_64(&s.magic, DR_STATS_MAGIC)
+
+    def start(self, entry: int) -> None:
+        """Launch the workers; entry: worker.entry() of the chosen variant. A table must be bound."""
+        cdef lcore_function f = <lcore_function><size_t>entry
+        cdef uint32_t slot
+        self.running = True
+        for slot in range(1, self.r.workers + 1):
+            self.r.stats.lcore[slot].cpu = self.cpus[slot - 1]
+            if rte_eal_remote_launch(f, self.worker_at(slot), slot) != 0:
+                raise FastPathError(f"the worker on CPU {self.cpus[slot - 1]} could not be started")
+        dr_store_release_64(&self.r.stats.header.ready, 1)
+
+    def poll(self, ms: int) -> None:
+        """Move packets for about `ms` milliseconds; sleeps in poll(2) while nothing comes."""
+        cdef uint64_t until = rte_rdtsc() + self.h.hz // 1000 * <uint64_t>ms
+        with nogil:
+            online(self.h.w)
+            while rte_rdtsc() < until:
+                if turn(self.h) == 0:
+                    offline(self.h.w)
+                    wait(self.h, 1)
+                    online(self.h.w)
+            offline(self.h.w)
+        if self.retired:
+            self.close_retired()
+
+    def update_links(self) -> list[tuple[int, bool]]:
+        """Read link states and the devices' own counters into the stats segment; ports whose link changed."""
+        cdef uint32_t port
+        cdef rte_eth_link link
+        cdef rte_eth_stats counts
+        cdef dr_port_state *s
+        changed = []
+        for port in range(self.r.ports):
+            s = &self.r.stats.port[port]
+            memset(&link, 0, sizeof(link))
+            if rte_eth_link_get_nowait(self.r.port[port].dev, &link) == 0:
+                if s.link_up != link.link_status:
+                    s.link_changes += 1
+                    changed.append((port, bool(link.link_status)))
+                s.link_up = link.link_status
+                s.speed_mbps = link.link_speed
+                dr_store_release_32(&self.r.port[port].link_up, link.link_status)
+            if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
+                s.rx_missed = counts.imissed
+                s.rx_errors = counts.ierrors
+                s.rx_no_mbuf = counts.rx_nombuf
+                s.tx_errors = counts.oerrors
+        dr_store_release_64(&self.r.stats.header.heartbeat_ns, now_ns(CLOCK_MONOTONIC))
+        return changed
+
+    def stop(self) -> None:
+        """End the workers, stop and close the ports. The last call."""
+        cdef uint32_t port, slot
+        dr_store_release_32(&self.r.stop, 1)
+        if self.running:
+            for slot in range(1, self.r.workers + 1):
+                rte_eal_wait_lcore(slot)
+        self.running = False
+        dr_store_release_64(&self.r.stats.header.ready, 0)
+        for port in range(self.r.ports):
+            rte_eth_dev_stop(self.r.port[port].dev)
+            rte_eth_dev_close(self.r.port[port].dev)
+        for slot in range(self.r.workers + 1):
+            dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
+
+
+cdef void *allocate(size_t size, str what) except NULL:
+    cdef void *p = rte_zmalloc(NULL, size, 64)
+    if p == NULL:
+        raise FastPathError(f"no memory for the {what} ({size} bytes): raise fastpath.memory_mib")
+    return p
+
+
+cdef uint32_t turn(host *h) noexcept nogil:
+    """One turn of the host thread. Returns how many packets moved."""
+    cdef uint64_t now = rte_rdtsc()
+    cdef uint32_t moved = take_punts(h, now)
+    moved += from_taps(h)
+    moved += from_host0(h)
+    tend_parks(h, now)
+    flush(h.w)
+    quiescent(h.w)
+    return moved
+
+
+cdef void wait(host *h, int ms) noexcept nogil:
+    """Until the kernel sends something, or `ms`: the punt rings have no descriptor and are looked at that often."""
+    cdef pollfd fds[PORTS + 1]
+    cdef uint32_t i
+    for i in range(h.router.ports):
+        fds[i].fd = h.tap[i]
+        fds[i].events = POLLIN
+    fds[h.router.ports].fd = h.host0
+    fds[h.router.ports].events = POLLIN
+    poll(fds, h.router.ports + 1, ms)

@@ -1,0 +1,70 @@
+"""Stage 6: what did not go to a port: dropped with a reason (and an ICMP error where the RFCs ask), or punted.
+
+Counts what was received once, by the worker that read it: rx = forwarded + punted + dropped.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from fastpath.dpdk.eal cimport rte_rdtsc
+from fastpath.dpdk.mbuf cimport dr_set_rss, rte_mbuf, rte_pktmbuf_free
+from fastpath.dpdk.ring cimport rte_ring_enqueue_burst
+from fastpath.reasons cimport DropReason, PuntClass
+from fastpath.stages.icmp cimport icmp_error
+from fastpath.stages.police cimport bucket_take
+from fastpath.state cimport (KIND_INJECTED, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, MAX_ORIGIN, VERDICT_PUNT,
+                             burst, count_drop, worker)
+
+cdef enum:
+    PUNT_KIND_SHIFT = 8          # the mbuf's hash word carries class | kind << 8 to the host thread
+
+
+cdef inline uint16_t punt(worker *w, burst *b, rte_mbuf *m, uint16_t punt_class) noexcept nogil:
+    """Hand to the host thread; returns the drop reason when it is not taken, else the punt verdict."""
+    cdef void *obj = m
+    if not bucket_take(&w.classes[punt_class], rte_rdtsc()):
+        return DropReason.punt_policed
+    m.port = b.port
+    dr_set_rss(m, punt_class | <uint32_t>b.kind << PUNT_KIND_SHIFT)
+    if rte_ring_enqueue_burst(w.router.punt[w.slot], &obj, 1, NULL) == 0:
+        return DropReason.punt_ring_full
+    return VERDICT_PUNT
+
+
+cdef inline void answer(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_t mtu) noexcept nogil:
+    """Originate the ICMP error that goes with a drop reason, if any; it walks the stages in this iteration."""
+    cdef rte_mbuf *error
+    if w.n_origin >= MAX_ORIGIN:
+        return
+    error = icmp_error(w, m, b.port, reason, mtu)
+    if error is not NULL:
+        w.origin[w.n_origin] = error
+        w.n_origin += 1
+
+
+cdef inline void drop(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_t mtu) noexcept nogil:
+    count_drop(w, DropReason.originate_failed if b.kind == KIND_ORIGINATED else reason)
+    if b.kind <= KIND_PARKED:
+        answer(w, b, m, reason, mtu)
+    rte_pktmbuf_free(m)
+
+
+cdef inline void dispose(worker *w, burst *b) noexcept nogil:
+    cdef int i
+    cdef uint16_t verdict
+    cdef uint32_t punted = 0, dropped = 0
+    for i in range(b.n_slow):
+        verdict = b.verdict[i]
+        if verdict & VERDICT_PUNT:
+            if b.kind >= KIND_INJECTED and (verdict & 0xFF) != PuntClass.resolve:
+                verdict = DropReason.inject_loop         # the kernel sent it here: not back to it
+            else:
+                verdict = punt(w, b, b.slow[i], verdict & 0xFF)
+        if verdict & VERDICT_PUNT:
+            punted += 1
+            if b.kind == KIND_RECEIVED:
+                w.stats.punts[(b.verdict[i] & 0xFF)] += 1
+        else:
+            dropped += 1
+            drop(w, b, b.slow[i], verdict, b.mtu[i])
+    if b.kind == KIND_RECEIVED:
+        w.stats.punted += punted
+        w.stats.dropped += dropped
+    b.n_slow = 0

@@ -1,0 +1,55 @@
+"""IPv6 header validation: RFC 8200 3, and the scopes of RFC 4291 2.5 to 2.8."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from fastpath.bytes cimport dr_get_be16, dr_get_be64
+from fastpath.reasons cimport DropReason, PuntClass
+from fastpath.state cimport VERDICT_OK, VERDICT_PUNT
+
+cdef enum:
+    IPV6_HEADER = 40
+    PROTO_ICMPV6 = 58
+    ND_FIRST = 133               # router solicitation .. redirect, RFC 4861 4
+    ND_LAST = 137
+
+
+cdef inline uint16_t class6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
+    """Punt class of a packet for the host stack: ND has its own."""
+    if ip[6] == PROTO_ICMPV6 and in_first > IPV6_HEADER and ND_FIRST <= ip[IPV6_HEADER] <= ND_LAST:
+        return VERDICT_PUNT | PuntClass.neighbor
+    return VERDICT_PUNT | PuntClass.local
+
+
+cdef inline bint link_local6(uint64_t hi) noexcept nogil:
+    return hi >> 54 == 0x3FA     # fe80::/10
+
+
+cdef inline uint16_t addresses6(const uint8_t *ip, uint32_t in_first, bint group) noexcept nogil:
+    cdef uint64_t src_hi = dr_get_be64(ip + 8)
+    cdef uint64_t src_lo = dr_get_be64(ip + 16)
+    cdef uint64_t dst_hi = dr_get_be64(ip + 24)
+    cdef uint64_t dst_lo = dr_get_be64(ip + 32)
+    if src_hi >> 56 == 0xFF or (src_hi == 0 and src_lo == 1):
+        return DropReason.ipv6_source
+    if dst_hi >> 56 == 0xFF:
+        # ff02::/16 is ours to hear; no other multicast is routed here (RFC 4291 2.7)
+        return class6(ip, in_first) if dst_hi >> 48 & 0xF == 2 else DropReason.ipv6_multicast
+    if src_hi == 0 and src_lo == 0:
+        # RFC 4291 2.5.2: the unspecified address is never forwarded; ND's own use of it is multicast
+        return DropReason.ipv6_source
+    if dst_hi == 0 and dst_lo <= 1:
+        return DropReason.ipv6_destination
+    if group:
+        return DropReason.mac_mismatch
+    if link_local6(dst_hi):
+        return class6(ip, in_first)
+    return VERDICT_OK
+
+
+cdef inline uint16_t parse6(const uint8_t *ip, uint32_t in_first, uint32_t length, bint group) noexcept nogil:
+    """One packet. in_first: bytes in the first segment; length: in all, both from the IP header on."""
+    if in_first < IPV6_HEADER:
+        return DropReason.ipv6_truncated
+    if ip[0] >> 4 != 6:
+        return DropReason.ipv6_version
+    if <uint32_t>dr_get_be16(ip + 4) + IPV6_HEADER > length:
+        return DropReason.ipv6_payload_length
+    return addresses6(ip, in_first, group)
