@@ -21,9 +21,6 @@ class Mapping:
     @property
     def writable(self) -> bool: ...
     def __init__(
-<<<<<<< HEAD
-        self, path: str | PathLike[str], fd: int, file_bytes: int, bytes: int, writable: bool, temporary: str = ""
-=======
         self,
         path: str | PathLike[str],
         fd: int,
@@ -31,7 +28,6 @@ class Mapping:
         bytes: int,
         writable: bool,
         temporary: str = "",
->>>>>>> main
     ) -> None: ...
     @property
     def address(self) -> int: ...
