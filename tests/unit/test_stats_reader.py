@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from statskit import Segment
 
 from dpdkrouter.errors import SegmentError, SegmentMissingError
 from dpdkrouter.segment import DropReason, PuntClass, StatsReader
+from statskit import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
