@@ -94,7 +94,8 @@ class Supervisor:
 
     def _start(self, program: Program) -> None:
         # A session of its own: Ctrl-C reaches only us, and we end them in order.
-        command = [sys.executable, "-m", "dpdkrouter", program.name, str(self._path)]
+        verb = ["bgp", "run"] if program.name == "bgp" else [program.name]
+        command = [sys.executable, "-m", "dpdkrouter", *verb, str(self._path)]
         program.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         program.started = time.monotonic()
         log.info("%s: pid %d", program.name, program.process.pid)
