@@ -13,14 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from apikit import connected, exchange, serving
 
+from apikit import connected, exchange, serving
 from dpdkrouter.api.protocol import LINE_LIMIT, accepts
 from dpdkrouter.api.server import ApiServer
 from dpdkrouter.errors import AlreadyRunningError, ApiError, ConfigError, RequestError, SegmentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 Params = dict[str, Any]
@@ -40,16 +40,18 @@ def damaged(_: Params) -> Any:
 
 
 def broken(_: Params) -> Any:
-    return {}["secret"]
+    empty: dict[str, int] = {}
+    return empty["secret"]
 
 
 def unsayable(_: Params) -> Any:
     return {"value": object()}
 
 
-def count(params: Params) -> Iterator[int]:
-    yield from range(params["to"])
-    return params["to"]    # noqa: B901 - the result line
+def count(params: Params) -> Generator[int, None, int]:
+    to: int = params["to"]
+    yield from range(to)
+    return to
 
 
 def count_then_refuse(_: Params) -> Iterator[int]:
@@ -57,8 +59,15 @@ def count_then_refuse(_: Params) -> Iterator[int]:
     raise RequestError("the second one is gone")
 
 
-METHODS = {"echo": echo, "refuse": refuse, "damaged": damaged, "broken": broken, "unsayable": unsayable,
-           "count": count, "count_then_refuse": count_then_refuse}  # fmt: skip
+METHODS = {
+    "echo": echo,
+    "refuse": refuse,
+    "damaged": damaged,
+    "broken": broken,
+    "unsayable": unsayable,
+    "count": count,
+    "count_then_refuse": count_then_refuse,
+}
 
 
 @pytest.fixture
@@ -101,7 +110,9 @@ def test_a_long_stream_is_whole_and_in_order(path: Path) -> None:
 def test_errors_of_handlers(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert error_of(exchange(path, request("damaged"))) == ("request", "the table cannot be read")
     assert exchange(path, request("count_then_refuse")) == [
-        {"item": 1}, {"error": {"kind": "request", "message": "the second one is gone"}}]  # fmt: skip
+        {"item": 1},
+        {"error": {"kind": "request", "message": "the second one is gone"}},
+    ]
     assert not caplog.records
     kind, message = error_of(exchange(path, request("broken")))
     assert kind == "internal"
@@ -227,8 +238,9 @@ def test_mode_and_group(tmp_path: Path) -> None:
 
 
 def test_an_unknown_group_is_the_configuration_s_fault(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"api\.group: found 'no-such'"), serving(
-        tmp_path / "api.sock", {}, group="no-such"
+    with (
+        pytest.raises(ConfigError, match=r"api\.group: found 'no-such'"),
+        serving(tmp_path / "api.sock", {}, group="no-such"),
     ):
         pass
     assert not (tmp_path / "api.sock").exists()
