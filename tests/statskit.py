@@ -1,6 +1,6 @@
 """A stats segment for tests: a real file, its fields stored where the C compiler says that they are.
 
-The compiler is asked once a session, with fastpath/include/dr_layout.h itself: a changed layout moves the tests.
+The compiler is asked once a session, with fastpath/include/dr_layout.h itself: tests move with the layout.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fastpath.segment import STATS_BYTES, Mapping, create
 
 INCLUDE = Path(__file__).resolve().parents[1] / "fastpath" / "include"
 _FIELDS = {
-    "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name simd dpdk "
-    "build_id heartbeat_ns ready",
-    "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa rx_missed "
-    "rx_errors rx_no_mbuf tx_errors",
+    "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name "
+    "simd dpdk build_id heartbeat_ns ready",
+    "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa "
+    "rx_missed rx_errors rx_no_mbuf tx_errors",
     "resolve": "head slot[0]",
     "resolve.slot[0]": "seq family port address",
-    "lcore[0]": "online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated injected "
-    "bursts[0] drops[0] punts[0] port[0]",
+    "lcore[0]": "online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated "
+    "injected bursts[0] drops[0] punts[0] port[0]",
     "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated",
 }
 _CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "sizeof(struct dr_stats_header)")
@@ -37,12 +37,12 @@ def layout() -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
         'printf("%s %zu %zu\\n", "{0}", offsetof(struct dr_stats, {0}), sizeof(((struct dr_stats *)0)->{0}));'
     )
     value = 'printf("%s\\t%llu\\n", "{0}", (unsigned long long)({0}));'
-    names = [
+    places = [
         "port[0]",
         "lcore[0]",
-        *(f"{top}.{name}" for top, text in _FIELDS.items() for name in text.split()),
+        *(f"{top}.{name}" for top, names in _FIELDS.items() for name in names.split()),
     ]
-    lines = [place.format(name) for name in names] + [value.format(name) for name in _CONSTANTS]
+    lines = [place.format(name) for name in places] + [value.format(name) for name in _CONSTANTS]
     source = '#include <stdio.h>\n#include "dr_layout.h"\nint main(void) {' + "\n".join(lines) + "}\n"
     with tempfile.TemporaryDirectory(prefix="dr-layout-") as directory:
         program = Path(directory, "layout")

@@ -60,7 +60,7 @@ class ApiClient:
                         return value["result"]
             except TimeoutError:
                 raise ControlUnreachableError(
-                    f"{self._path}: the control process has not answered for {self._timeout_s:g} s; look at its log"
+                    f"{self._path}: the control process was silent for {self._timeout_s:g} s: see its log"
                 ) from None
             except OSError as error:
                 raise ControlUnreachableError(f"{self._path}: connection lost: {error.strerror}") from None
@@ -96,7 +96,7 @@ class ApiClient:
                     f"{self._path}: the control process ended before its answer was whole; {_START}"
                 ) from None
         raise ControlUnreachableError(
-            f"{self._path}: found {received[:60]!r}: not an answer of a control process; do both have one release?"
+            f"{self._path}: found {received[:60]!r}: not an answer of a control process of this release"
         )
 
     def _error(self, error: dict[str, Any]) -> RequestError:

@@ -2,9 +2,9 @@
 
 Who may connect is decided by the socket's mode (0660, root and one group) and nothing else. A handler runs in
 the loop, so it must be short; one that has much to say is a generator, and the server takes SLICE items, or
-SLICE_S seconds of them, at a time, so that routing goes on. Such a generator may yield None for "nothing yet, but
-I have worked". A slow client stops its own generator; one that reads nothing for WRITE_S is dropped. One bad
-request harms no other.
+SLICE_S seconds of them, at a time, so that routing goes on. Such a generator may yield None for "nothing yet,
+but I have worked". A slow client stops its own generator; one that reads nothing for WRITE_S is dropped. One
+bad request harms no other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("api")
 
 Handler = Callable[[dict[str, Any]], Any]
-"""Takes the parameters; returns what JSON can say, or an iterator of items (its return value is the result)."""
+"""Takes the parameters; returns what JSON can say, or an iterator of items (its return value: the result)."""
 
 MODE = 0o660
 SLICE = 200
