@@ -29,7 +29,7 @@ from dpdkrouter.fib.limits import Limits
 from dpdkrouter.fib.programmer import Programmer
 from dpdkrouter.hoststack import HostStack
 from dpdkrouter.lock import InstanceLock
-from dpdkrouter.metrics import MetricsServer
+from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib

@@ -61,7 +61,7 @@ class ConfigError(DpdkrouterError):
     exit_code = 2
 
 
-class ConfigErrors(ConfigError):  # noqa: N818 - several errors in one
+class ConfigErrors(ConfigError):
     """All problems found in one configuration, sorted by file and line; `str()` gives one line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

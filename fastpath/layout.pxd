@@ -139,7 +139,6 @@ cdef extern from "dr_layout.h" nogil:
         uint8_t family
         uint8_t length
         uint8_t source
-        uint8_t old_source
         uint16_t group
         uint16_t old_group
         uint32_t word

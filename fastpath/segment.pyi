@@ -21,7 +21,13 @@ class Mapping:
     @property
     def writable(self) -> bool: ...
     def __init__(
-        self, path: str | PathLike[str], fd: int, file_bytes: int, bytes: int, writable: bool, temporary: str = ""
+        self,
+        path: str | PathLike[str],
+        fd: int,
+        file_bytes: int,
+        bytes: int,
+        writable: bool,
+        temporary: str = "",
     ) -> None: ...
     @property
     def address(self) -> int: ...

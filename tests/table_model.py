@@ -44,10 +44,17 @@ def pack(family: int, numbers: Iterable[int]) -> bytes:
     return b"".join(number.to_bytes(bits(family) // 8, "big") for number in numbers)
 
 
-def apply(fib: Fib, family: int, changes: list[tuple[int, int, int]], source: Source = Source.EBGP) -> Applied:
+def apply(
+    fib: Fib, family: int, changes: list[tuple[int, int, int]], source: Source = Source.EBGP
+) -> Applied:
     """Apply (prefix, length, group) changes as one batch."""
-    return fib.apply(family, pack(family, [c[0] for c in changes]), bytes(c[1] for c in changes),
-                     array("H", [c[2] for c in changes]), bytes([source] * len(changes)))
+    return fib.apply(
+        family,
+        pack(family, [c[0] for c in changes]),
+        bytes(c[1] for c in changes),
+        array("H", [c[2] for c in changes]),
+        bytes([source] * len(changes)),
+    )
 
 
 def answers(reader: FibReader, family: int, addresses: list[int], burst: int = 64) -> list[int]:
@@ -57,8 +64,19 @@ def answers(reader: FibReader, family: int, addresses: list[int], burst: int = 6
 
 def fill_groups(fib: Fib, count: int) -> list[int]:
     """So many groups of one forwarding adjacency each."""
-    return [fib.group_create([(fib.adjacency_create(Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))), 1)])
-            for i in range(count)]
+    return [
+        fib.group_create(
+            [
+                (
+                    fib.adjacency_create(
+                        Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))
+                    ),
+                    1,
+                )
+            ]
+        )
+        for i in range(count)
+    ]
 
 
 def routes(reader: FibReader, family: int) -> dict[Key, int]:
@@ -70,7 +88,7 @@ def routes(reader: FibReader, family: int) -> dict[Key, int]:
         chunk = reader.routes(family, after, 257)
         groups = memoryview(chunk.groups).cast("H")
         for i in range(len(chunk)):
-            key = (int.from_bytes(chunk.prefixes[i * size:(i + 1) * size], "big"), chunk.lengths[i])
+            key = (int.from_bytes(chunk.prefixes[i * size : (i + 1) * size], "big"), chunk.lengths[i])
             assert key not in found
             found[key] = groups[i]
         after = chunk.after

@@ -159,6 +159,9 @@ class Neighbor(Table):
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
 
 
+Family = Annotated[str, rules.FAMILY]
+
+
 class BgpNeighbor(Table):
     """[[bgp.neighbor]]"""
 
@@ -166,9 +169,9 @@ class BgpNeighbor(Table):
     asn: Annotated[int, rules.AS_NUMBER] = Field(description="the peer's autonomous system number")
     local_address: Annotated[Address | None, rules.HOST_ADDRESS] = Field(
         None,
-        description="own address of the session; default: the address of the port whose prefix covers the peer",
+        description="own address of the session; default: that of the port whose prefix covers the peer",
     )
-    families: Annotated[tuple[Annotated[str, rules.FAMILY], ...] | None, array("families", 1, 2)] = Field(
+    families: Annotated[tuple[Family, ...] | None, array("families", 1, 2)] = Field(
         None, description="address families exchanged; default: the family of `address`"
     )
     passive: Annotated[bool, rules.BOOLEAN] = Field(False, description="true: wait for the peer to connect")
@@ -231,7 +234,7 @@ class Api(Table):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a configuration was read from; all are equal: comments do not make configurations differ."""
+    """Where a configuration was read from; all are equal: comments make no difference."""
 
     filename: str = field(default="", compare=False)
     lines: Mapping[KeyPath, int] = field(default_factory=dict, compare=False)

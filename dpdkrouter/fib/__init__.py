@@ -8,6 +8,7 @@
 fib.pyx drives table4 and table6 (what the fast path reads), rules (every route, found by hash), groups, grace
 (when memory may be used again) and journal (what a kill -9 leaves to be redone).
 """
+
 from dpdkrouter.fib.fib import WITHDRAW, Fib
 from dpdkrouter.fib.limits import Limits, segment_bytes
 from dpdkrouter.fib.reader import FibReader

@@ -134,6 +134,14 @@ cdef class Fib(Writer):
             self.header.writer_pid = 0
             self.mapping.close()
 
+    def watch(self, stats_path) -> None:
+        """From now on the fast path that publishes its stats segment there reads this table; None: nobody does."""
+        self.grace.watch(stats_path)
+
+    def counts(self) -> tuple:
+        """(IPv4, IPv6) routes in the table."""
+        return self.rules4.count, self.rules6.count
+
     def heartbeat(self, uint64_t now_ns) -> None:
         """Say that the writer lives (CLOCK_MONOTONIC), and give memory back whose grace period is over."""
         dr_store_relaxed_64(&self.header.heartbeat_ns, now_ns)
@@ -167,7 +175,7 @@ cdef class Fib(Writer):
     cdef int check_group(self, Py_ssize_t i, uint16_t group, uint8_t source) except -1:
         if group == WITHDRAW:
             return 0
-        if not self.groups.in_use(group):
+        if not self.hops.in_use(group):
             raise ValueError(f"route {i}: group {group} is not in use")
         if not Source.CONNECTED <= source <= Source.IBGP:
             raise ValueError(f"route {i}: source {source} is none of Source")
@@ -284,46 +292,54 @@ cdef class Fib(Writer):
 
     def group_create(self, members) -> int:
         """A new group of (adjacency, weight) members; TableFullError, ValueError."""
-        return self._change(self.groups.create, members)
+        return self._change(self.hops.create, members)
 
     def group_update(self, group, members) -> None:
         """Other members for a group, by one store; flows of members that stay do not move but for fair shares."""
-        self._change(self.groups.update, group, members)
+        self._change(self.hops.update, group, members)
 
     def group_release(self, group) -> None:
         """Give a group back that no route uses (ValueError else)."""
-        self._change(self.groups.release, group)
+        self._change(self.hops.release, group)
+
+    def groups(self) -> dict:
+        """{id: its (adjacency, weight) members, by adjacency} of all groups in use."""
+        return {group: self.hops.members(group) for group in self.reader.groups()}
 
     def group_members(self, group) -> tuple:
-        """The (adjacency, weight) members of a group; empty: not in use."""
-        return self.groups.members(group)
+        """The (adjacency, weight) members of a group, by adjacency; empty: not in use."""
+        return self.hops.members(group)
 
     def group_routes(self, uint16_t group) -> int:
         """How many routes point to a group."""
-        return self.groups.routes[group] if group <= self.header.max_groups else 0
+        return self.hops.routes[group] if group <= self.header.max_groups else 0
 
     def adjacency_create(self, value) -> int:
         """The index of a new adjacency; TableFullError, ValueError."""
-        return self._change(self.groups.adjacency_create, value)
+        return self._change(self.hops.adjacency_create, value)
+
+    def adjacencies(self) -> dict:
+        """{index: Adjacency} of all in use."""
+        return self.reader.adjacencies()
 
     def adjacency_set(self, index, value) -> None:
         """Change an adjacency for all groups that have it."""
-        self._change(self.groups.adjacency_set, index, value)
+        self._change(self.hops.adjacency_set, index, value)
 
     def adjacency_release(self, index) -> None:
         """Give an adjacency back that no group has (ValueError else)."""
-        self._change(self.groups.adjacency_release, index)
+        self._change(self.hops.adjacency_release, index)
 
     def interface_set(self, index, value) -> None:
         """Record port `index` as an Interface, or None: not configured."""
-        self._change(self.groups.interface_set, index, value)
+        self._change(self.hops.interface_set, index, value)
 
     # -- for carry.py --
 
     def restore_groups(self, Fib old) -> None:
         """Take over another segment's adjacencies and groups under the same numbers."""
         self.begin()
-        self.groups.copy_from(old.groups)
+        self.hops.copy_from(old.hops)
         self.derive()
         self.end()
 

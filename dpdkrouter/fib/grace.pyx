@@ -48,6 +48,10 @@ cdef class Grace:
     def __dealloc__(self):
         free(self.queue)
 
+    def watch(self, stats_path) -> None:
+        """Follow the fast path that publishes its stats segment at `stats_path`; None: nobody reads the table."""
+        self.stats_path, self.stats = stats_path, None
+
     cdef void bind(self, dr_route_header *header) noexcept:
         self.header = header
 

@@ -32,6 +32,8 @@ cdef class Table6:
     cdef bint prepare_hang(self, path6 *path, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept
     cdef bint prepare_node(self, uint32_t *at, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept
     cdef void commit(self, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept
+    cdef bint repaint(self, path6 *path, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept
+    cdef void replace_leaf(self, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept
     cdef void withdraw(self, uint64_t hi, uint64_t lo, int length, uint32_t cover) noexcept
     cdef void collapse(self, path6 *path) noexcept
     cdef void shrink(self, uint32_t *at, int level) noexcept

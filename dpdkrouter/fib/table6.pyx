@@ -241,19 +241,30 @@ cdef class Table6:
             elif shows(at[run], length, only_same):
                 dr_store_release_32(&at[run], leaf)
 
+    cdef bint repaint(self, path6 *path, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
+        """Show another leaf where a rule is shown: its own runs, in place. False when no node of the rule's level is there."""
+        if length <= DR_IPV6_ROOT_BITS:
+            path.levels = -1
+            self.paint_root(hi, length, leaf, True)
+            return True
+        self.descend(path, hi, lo, level_of(length))
+        if path.levels < level_of(length) or not path.entry[path.levels][0] & DR_IPV6_CHILD:
+            return False
+        self.paint_range(path.entry[path.levels], hi, lo, length, leaf, True)
+        return True
+
+    cdef void replace_leaf(self, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
+        """Another group for a rule that is in the table. Needs no memory."""
+        cdef path6 path
+        self.repaint(&path, hi, lo, length, leaf)
+
     # -- withdrawal --
 
     cdef void withdraw(self, uint64_t hi, uint64_t lo, int length, uint32_t cover) noexcept:
         """Show the cover where the rule was shown; then give back what is no longer needed, if the queue has room."""
         cdef path6 path
-        if length <= DR_IPV6_ROOT_BITS:
-            self.paint_root(hi, length, cover, True)
-            return
-        self.descend(&path, hi, lo, level_of(length))
-        if path.levels < level_of(length) or not path.entry[path.levels][0] & DR_IPV6_CHILD:
-            return    # done before, and collapsed
-        self.paint_range(path.entry[path.levels], hi, lo, length, cover, True)
-        self.collapse(&path)
+        if self.repaint(&path, hi, lo, length, cover):    # else done before, and collapsed
+            self.collapse(&path)
 
     cdef void collapse(self, path6 *path) noexcept:
         """From the path's last node upward, turn nodes in which no rule is left into leaves; shrink the first that stays."""

@@ -1,5 +1,5 @@
 """One rule at a time; see writer.pyx."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from dpdkrouter.fib.grace cimport Grace
 from dpdkrouter.fib.groups cimport Groups
@@ -31,7 +31,7 @@ cdef class Writer:
     cdef rules6 rules6
     cdef Table4 table4
     cdef Table6 table6
-    cdef Groups groups
+    cdef Groups hops
     cdef bint derived                    # the allocators know what is free
     cdef uint32_t in_vain                # reclaim() calls that freed nothing, in a row
 
@@ -43,10 +43,14 @@ cdef class Writer:
     cdef int end(self) except -1
     cdef int reclaim(self) except -1
     cdef bint reclaim_for_more(self) except *
-    cdef void log4(self, uint32_t op, uint32_t prefix, int length, uint8_t source, uint16_t group) noexcept
-    cdef void log6(self, uint32_t op, uint64_t hi, uint64_t lo, int length, uint8_t source, uint16_t group) noexcept
+    cdef void log4(self, uint32_t op, uint32_t prefix, int length, uint8_t source, uint16_t group,
+                   uint16_t old_group) noexcept
+    cdef void log6(self, uint32_t op, uint64_t hi, uint64_t lo, int length, uint8_t source, uint16_t group,
+                   uint16_t old_group, uint8_t family=*) noexcept
     cdef int put4(self, uint32_t prefix, int length, uint8_t source, uint16_t group) except -1
     cdef int put6(self, uint64_t hi, uint64_t lo, int length, uint8_t source, uint16_t group) except -1
+    cdef int replace6(self, int64_t found, uint64_t hi, uint64_t lo, int length, uint8_t source,
+                      uint16_t group) except -1
     cdef int withdraw4(self, uint32_t prefix, int length) except -1
     cdef int withdraw6(self, uint64_t hi, uint64_t lo, int length) except -1
     cdef void uncover4(self, uint32_t prefix, int length) noexcept

@@ -51,8 +51,8 @@ cdef class Writer:
                          mapping.base + h.ipv4_extended_depth.offset)
         self.table6 = Table6(h.ipv6_trie_bytes // DR_IPV6_UNIT, self.grace)
         self.table6.bind(<uint32_t *>(mapping.base + h.ipv6_root.offset), mapping.base + h.ipv6_trie.offset)
-        self.groups = Groups(h.max_groups, h.max_adjacencies, self.grace)
-        self.groups.bind(h)
+        self.hops = Groups(h.max_groups, h.max_adjacencies, self.grace)
+        self.hops.bind(h)
         self.reader = FibReader(mapping)
         h.writer_start = start_time(os.getpid())
         h.writer_pid = os.getpid()
@@ -69,7 +69,7 @@ cdef class Writer:
         elif self.journal.op == DR_JOURNAL_GROUP:
             if not 0 < self.journal.group <= self.header.max_groups:
                 raise SegmentError(f"{self.mapping.path}: damaged: the journal names group {self.journal.group}")
-            self.groups.redo()
+            self.hops.redo()
         self.count_rules()
         self.grace.raise_epoch()
         if self.mapping.temporary:    # not published: nobody reads it
@@ -87,9 +87,8 @@ cdef class Writer:
         """Do the journal's operation again."""
         cdef dr_journal *j = self.journal
         cdef uint32_t op = j.op
-        cdef uint16_t old_group = j.old_group
-        cdef uint8_t old_source = j.old_source
-        cdef int outcome
+        cdef bint old_group = j.old_group != 0    # a replacement: it never needs memory
+        cdef uint32_t leaf = <uint32_t>j.length << 16 | j.group
         if op == DR_JOURNAL_WITHDRAW and j.family == 4:
             if self.withdraw4(<uint32_t>j.lo, j.length) == UNCHANGED:
                 self.uncover4(<uint32_t>j.lo, j.length)
@@ -100,16 +99,14 @@ cdef class Writer:
             place4(&self.rules4, <uint32_t>j.lo, j.length, j.source, j.group)
             if self.table4.fits(<uint32_t>j.lo, j.length):
                 self.table4.insert(<uint32_t>j.lo, j.length, j.group)
-            elif old_group:
-                place4(&self.rules4, <uint32_t>j.lo, j.length, old_source, old_group)
             else:
                 self.withdraw4(<uint32_t>j.lo, j.length)
         elif op == DR_JOURNAL_INSERT:
             place6(&self.rules6, j.hi, j.lo, j.length, j.source, j.group)
-            if self.table6.prepare(j.hi, j.lo, j.length, <uint32_t>j.length << 16 | j.group):
-                self.table6.commit(j.hi, j.lo, j.length, <uint32_t>j.length << 16 | j.group)
-            elif old_group:
-                place6(&self.rules6, j.hi, j.lo, j.length, old_source, old_group)
+            if old_group:
+                self.table6.replace_leaf(j.hi, j.lo, j.length, leaf)
+            elif self.table6.prepare(j.hi, j.lo, j.length, leaf):
+                self.table6.commit(j.hi, j.lo, j.length, leaf)
             else:
                 self.withdraw6(j.hi, j.lo, j.length)
         dr_store_release_32(&j.op, DR_JOURNAL_NONE)
@@ -124,20 +121,20 @@ cdef class Writer:
         cdef uint64_t word
         memset(self.rules4.lengths, 0, sizeof(self.rules4.lengths))
         memset(self.rules6.lengths, 0, sizeof(self.rules6.lengths))
-        memset(self.groups.routes, 0, (self.header.max_groups + 1) * sizeof(uint32_t))
+        memset(self.hops.routes, 0, (self.header.max_groups + 1) * sizeof(uint32_t))
         self.rules4.count = self.rules6.count = 0
         for i in range(self.rules4.mask + 1):
             r4 = &self.rules4.slot[i]
             if 0 < r4.length_plus1 <= 33 and r4.group <= self.header.max_groups:
                 self.rules4.count += 1
                 self.rules4.lengths[r4.length_plus1 - 1] += 1
-                self.groups.routes[r4.group] += 1
+                self.hops.routes[r4.group] += 1
         for i in range(self.rules6.mask + 1):
             word = self.rules6.slot[i].word
             if 0 < word & 0xFF <= 129 and (word >> 16) & 0xFFFF <= self.header.max_groups:
                 self.rules6.count += 1
                 self.rules6.lengths[(word & 0xFF) - 1] += 1
-                self.groups.routes[(word >> 16) & 0xFFFF] += 1
+                self.hops.routes[(word >> 16) & 0xFFFF] += 1
 
     cdef int derive(self) except -1:
         """Find what is free, once everything that was ever retired has had its grace period."""
@@ -145,7 +142,7 @@ cdef class Writer:
         while self.grace.pop(&old):
             pass
         for part, whole in (("ipv4_extended", self.table4.derive()), ("ipv6_trie", self.table6.derive()),
-                            ("groups", self.groups.derive())):
+                            ("groups", self.hops.derive())):
             if not whole:
                 raise SegmentError(f"{self.mapping.path}: damaged in {part}; remove the file and start again")
         self.derived = True
@@ -168,7 +165,7 @@ cdef class Writer:
             elif old.kind == RETIRED_NODE:
                 self.table6.release(old.what)
             else:
-                self.groups.release_retired(old.kind, old.what)
+                self.hops.release_retired(old.kind, old.what)
         return 0
 
     cdef bint reclaim_for_more(self) except *:
@@ -193,9 +190,9 @@ cdef class Writer:
         self.reclaim()
         h.ipv4_routes, h.ipv6_routes = self.rules4.count, self.rules6.count
         if self.derived:
-            h.used_groups = h.max_groups - len(self.groups.free_groups)
-            h.used_adjacencies = h.max_adjacencies - len(self.groups.free_adjacencies)
-            h.used_ecmp_groups = h.max_ecmp_groups - len(self.groups.free_buckets)
+            h.used_groups = h.max_groups - len(self.hops.free_groups)
+            h.used_adjacencies = h.max_adjacencies - len(self.hops.free_adjacencies)
+            h.used_ecmp_groups = h.max_ecmp_groups - len(self.hops.free_buckets)
             h.used_ipv4_extended = h.max_ipv4_extended - self.table4.free_count
             h.used_ipv6_trie_bytes = <uint64_t>self.table6.arena.used * DR_IPV6_UNIT
         dr_store_release_64(&h.generation, (h.generation | 1) + 1)
@@ -203,22 +200,17 @@ cdef class Writer:
 
     # -- one rule --
 
-    cdef void log4(self, uint32_t op, uint32_t prefix, int length, uint8_t source, uint16_t group) noexcept:
-        cdef int64_t found = find4(&self.rules4, prefix, length)
-        self.journal.old_group = self.rules4.slot[found].group if found >= 0 else 0
-        self.journal.old_source = self.rules4.slot[found].source if found >= 0 else 0
-        self.journal.family, self.journal.length, self.journal.source = 4, <uint8_t>length, source
-        self.journal.group, self.journal.hole, self.journal.hi, self.journal.lo = group, 0, 0, prefix
-        dr_store_release_32(&self.journal.op, op)
+    cdef void log4(self, uint32_t op, uint32_t prefix, int length, uint8_t source, uint16_t group,
+                   uint16_t old_group) noexcept:
+        self.log6(op, 0, prefix, length, source, group, old_group, 4)
 
-    cdef void log6(self, uint32_t op, uint64_t hi, uint64_t lo, int length, uint8_t source,
-                   uint16_t group) noexcept:
-        cdef int64_t found = find6(&self.rules6, hi, lo, length)
-        cdef uint64_t word = self.rules6.slot[found].word if found >= 0 else 0
-        self.journal.old_group, self.journal.old_source = (word >> 16) & 0xFFFF, (word >> 8) & 0xFF
-        self.journal.family, self.journal.length, self.journal.source = 6, <uint8_t>length, source
-        self.journal.group, self.journal.hole, self.journal.hi, self.journal.lo = group, 0, hi, lo
-        dr_store_release_32(&self.journal.op, op)
+    cdef void log6(self, uint32_t op, uint64_t hi, uint64_t lo, int length, uint8_t source, uint16_t group,
+                   uint16_t old_group, uint8_t family=6) noexcept:
+        """Write the operation down; old_group: that of the rule that is replaced."""
+        cdef dr_journal *j = self.journal
+        j.family, j.length, j.source, j.group, j.old_group = family, <uint8_t>length, source, group, old_group
+        j.hole, j.hi, j.lo = 0, hi, lo
+        dr_store_release_32(&j.op, op)
 
     cdef int put4(self, uint32_t prefix, int length, uint8_t source, uint16_t group) except -1:
         """Insert or replace one IPv4 rule; the outcome."""
@@ -229,25 +221,25 @@ cdef class Writer:
             if old.group == group:    # a new source, or no longer stale
                 dr_store_release_64(&self.rules4.slot[found], prefix | pack(length, source, group) << 32)
                 return UNCHANGED if (old.source & ~DR_SOURCE_STALE) == (source & ~DR_SOURCE_STALE) else REPLACED
-            self.groups.routes[old.group] -= 1
+            self.hops.routes[old.group] -= 1
         elif self.rules4.count >= self.rules4.limit:
             return FULL_ROUTES4
         elif not self.table4.fits(prefix, length):
             if not self.reclaim_for_more() or not self.table4.fits(prefix, length):
                 return FULL_EXTENDED
-        self.log4(DR_JOURNAL_INSERT, prefix, length, source, group)
+        self.log4(DR_JOURNAL_INSERT, prefix, length, source, group, old.group if found >= 0 else 0)
         place4(&self.rules4, prefix, length, source, group)
         self.table4.insert(prefix, length, group)
         dr_store_release_32(&self.journal.op, DR_JOURNAL_NONE)
-        self.groups.routes[group] += 1
+        self.hops.routes[group] += 1
         return REPLACED if found >= 0 else INSERTED
 
     cdef int withdraw4(self, uint32_t prefix, int length) except -1:
         cdef int64_t found = find4(&self.rules4, prefix, length)
         if found < 0:
             return UNCHANGED
-        self.groups.routes[self.rules4.slot[found].group] -= 1
-        self.log4(DR_JOURNAL_WITHDRAW, prefix, length, 0, 0)
+        self.hops.routes[self.rules4.slot[found].group] -= 1
+        self.log4(DR_JOURNAL_WITHDRAW, prefix, length, 0, 0, 0)
         close4(&self.rules4, self.journal, found)
         self.rules4.count -= 1
         self.rules4.lengths[length] -= 1
@@ -268,32 +260,41 @@ cdef class Writer:
         """Insert or replace one IPv6 rule; the outcome."""
         cdef int64_t found = find6(&self.rules6, hi, lo, length)
         cdef uint32_t leaf = <uint32_t>length << 16 | group
-        cdef uint64_t old = self.rules6.slot[found].word if found >= 0 else 0
-        cdef uint8_t old_source = (old >> 8) & 0xFF
-        if found >= 0 and (old >> 16) & 0xFFFF == group:
-            dr_store_release_64(&self.rules6.slot[found].word, pack(length, source, group))
-            return UNCHANGED if (old_source & ~DR_SOURCE_STALE) == (source & ~DR_SOURCE_STALE) else REPLACED
-        if found < 0 and self.rules6.count >= self.rules6.limit:
+        if found >= 0:
+            return self.replace6(found, hi, lo, length, source, group)
+        if self.rules6.count >= self.rules6.limit:
             return FULL_ROUTES6
         if not self.table6.prepare(hi, lo, length, leaf):
             if not self.reclaim_for_more() or not self.table6.prepare(hi, lo, length, leaf):
                 return FULL_TRIE
-        self.log6(DR_JOURNAL_INSERT, hi, lo, length, source, group)
+        self.log6(DR_JOURNAL_INSERT, hi, lo, length, source, group, 0)
         place6(&self.rules6, hi, lo, length, source, group)
         self.table6.commit(hi, lo, length, leaf)
         dr_store_release_32(&self.journal.op, DR_JOURNAL_NONE)
-        self.groups.routes[group] += 1
-        if found < 0:
-            return INSERTED
-        self.groups.routes[(old >> 16) & 0xFFFF] -= 1
+        self.hops.routes[group] += 1
+        return INSERTED
+
+    cdef int replace6(self, int64_t found, uint64_t hi, uint64_t lo, int length, uint8_t source,
+                      uint16_t group) except -1:
+        cdef uint64_t old = self.rules6.slot[found].word
+        cdef uint16_t old_group = (old >> 16) & 0xFFFF
+        if old_group == group:    # a new source, or no longer stale
+            dr_store_release_64(&self.rules6.slot[found].word, pack(length, source, group))
+            return UNCHANGED if <uint8_t>(old >> 8) & ~DR_SOURCE_STALE == source & ~DR_SOURCE_STALE else REPLACED
+        self.log6(DR_JOURNAL_INSERT, hi, lo, length, source, group, old_group)
+        place6(&self.rules6, hi, lo, length, source, group)
+        self.table6.replace_leaf(hi, lo, length, <uint32_t>length << 16 | group)
+        dr_store_release_32(&self.journal.op, DR_JOURNAL_NONE)
+        self.hops.routes[group] += 1
+        self.hops.routes[old_group] -= 1
         return REPLACED
 
     cdef int withdraw6(self, uint64_t hi, uint64_t lo, int length) except -1:
         cdef int64_t found = find6(&self.rules6, hi, lo, length)
         if found < 0:
             return UNCHANGED
-        self.groups.routes[(self.rules6.slot[found].word >> 16) & 0xFFFF] -= 1
-        self.log6(DR_JOURNAL_WITHDRAW, hi, lo, length, 0, 0)
+        self.hops.routes[(self.rules6.slot[found].word >> 16) & 0xFFFF] -= 1
+        self.log6(DR_JOURNAL_WITHDRAW, hi, lo, length, 0, 0, 0)
         close6(&self.rules6, self.journal, found)
         self.rules6.count -= 1
         self.rules6.lengths[length] -= 1

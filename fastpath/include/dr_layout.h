@@ -156,8 +156,8 @@ enum dr_journal_op { DR_JOURNAL_NONE = 0, DR_JOURNAL_INSERT = 1, DR_JOURNAL_WITH
 struct dr_journal {
     uint32_t op;
     uint8_t family, length;
-    uint8_t source, old_source;   /* old_*: what an insert replaces, 0 when nothing: to undo it when it cannot be redone */
-    uint16_t group, old_group;
+    uint8_t source, reserved;
+    uint16_t group, old_group;    /* old_group: of the rule that an insert replaces; 0: none, it may need memory */
     uint32_t word;
     uint64_t hole;                /* withdraw: 1 + the slot of the rules that is being closed; 0: not begun */
     uint64_t hi, lo;              /* prefix, host order; IPv4 in lo */

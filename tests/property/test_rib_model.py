@@ -1,7 +1,9 @@
-"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes, stale marks and next hops.
+"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes,
+stale marks and next hops.
 
-After every decision: replaying the deltas gives the model's table, every path's step is the model's, lookups find the model's longest match,
-counts agree, and the hop set ids told as added and not yet released are those that prefixes use.
+After every decision: replaying the deltas gives the model's table, every path's step is the model's,
+lookups find the model's longest match, counts agree, and the hop set ids told as added and not yet released
+are those that prefixes use.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from ribkit import Table, pack, replay, words
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, pack, replay, words
 
 ASN, ROUTER_ID = 65000, 9
 PREFIXES = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from ribkit import Table, announce, replay, sequence, via, withdraw
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop
 from dpdkrouter.rib.cover import covered
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import Member, NextHops, Resolution, Round
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, announce, replay, sequence, via, withdraw
 
 UNREACHABLE = Resolution(Kind.UNREACHABLE)
 
