@@ -42,6 +42,8 @@ from dpdkrouter.sources.feed_server import FeedServer
 
 if TYPE_CHECKING:
     from dpdkrouter.config import Config
+    from dpdkrouter.rib.attributes import Attributes
+    from dpdkrouter.sources.batch import Network
 
 log = logging.getLogger("control")
 
@@ -108,7 +110,7 @@ class Control:
         if self.neighbours.replace(neighbour_routes(self.host.neighbours)):
             self.changed()
 
-    def set_cli_routes(self, routes: dict[static.Network, static.Attributes]) -> None:
+    def set_cli_routes(self, routes: dict[Network, Attributes]) -> None:
         """The CLI's routes, whole; kept for a restart."""
         static.save(self.paths.cli_routes, routes.items())
         self.cli.replace(routes)
@@ -132,8 +134,13 @@ class Control:
         self.converge()
         swept = self.programmer.sweep(_LOCAL_SOURCES)
         use = self.fib.reader.use()
-        log.info("route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
-                 self.paths.routes, use["ipv4_routes"].used, use["ipv6_routes"].used, swept)
+        log.info(
+            "route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
+            self.paths.routes,
+            use["ipv4_routes"].used,
+            use["ipv6_routes"].used,
+            swept,
+        )
 
     # ---- tasks
 
@@ -148,9 +155,7 @@ class Control:
             self._first_routes()
             self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.changed))
             methods = Methods(self)
-            await stack.enter_async_context(
-                ApiServer(self.paths.api_socket, self.config.api.group, methods.table())
-            )
+            await stack.enter_async_context(ApiServer(self.paths.api_socket, self.config.api.group, methods.table()))
             stack.enter_context(MetricsServer(self.config, self.paths, methods))
             log.info("ready")
             async with asyncio.TaskGroup() as tasks:

@@ -128,7 +128,12 @@ def main(config: Config, path: Path) -> int:
         made = paths.run / "namespace-made"
         if not namespace.exists(config.router.namespace):
             made.touch()  # also after a crash of ours the next run knows that it may remove it
-        log.info("router %s, namespace %s, pid %d; Ctrl-C ends it", config.router.name, config.router.namespace, os.getpid())
+        log.info(
+            "router %s, namespace %s, pid %d; Ctrl-C ends it",
+            config.router.name,
+            config.router.namespace,
+            os.getpid(),
+        )
         code = Supervisor(config, path).run()
         clean_up(config, paths, remove_namespace=made.exists())
     return code

@@ -65,7 +65,7 @@ cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
 
 cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool,
                      opened *out) except -1:
-    """Find, configure and start. device: EAL's name of it; threads: workers + the host thread. Raises FastPathError."""
+    """Find, configure and start. device: EAL's name of it; threads: workers + the host thread."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
     cdef int rc

@@ -171,7 +171,6 @@ def check_runtime(
         *_listeners(config, machine, paths),
     ]
     problems = [
-        Problem(config.filename, config.line(path), render(path), found, allowed)
-        for path, found, allowed in findings
+        Problem(config.filename, config.line(path), render(path), found, allowed) for path, found, allowed in findings
     ]
     return sorted(problems, key=Problem.sort_key)

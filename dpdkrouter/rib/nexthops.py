@@ -248,8 +248,7 @@ def _combine(parts: list[tuple[int, Resolution]], metric: int) -> Resolution:
     divisor = math.gcd(*weights.values())
     excess = max(weights.values()) // divisor // MAX_WEIGHT + 1
     members = (
-        Member(port, address, max(1, weight // divisor // excess))
-        for (port, address), weight in weights.items()
+        Member(port, address, max(1, weight // divisor // excess)) for (port, address), weight in weights.items()
     )
     return Resolution(Kind.UNICAST, tuple(sorted(members, key=repr)), metric)
 

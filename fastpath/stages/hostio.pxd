@@ -82,12 +82,12 @@ cdef inline rte_mbuf *read_packet(host *h, int *fd, uint32_t headroom) noexcept 
 
 cdef inline uint32_t from_taps(host *h) noexcept nogil:
     """What the kernel sends on a twin goes out of its port as it is."""
-    cdef uint32_t port, i, total = 0
+    cdef uint32_t port, _i, total = 0
     cdef rte_mbuf *m
     for port in range(h.router.ports):
         if h.tap[port] < 0:
             continue
-        for i in range(<uint32_t>READS):
+        for _i in range(<uint32_t>READS):
             m = read_packet(h, &h.tap[port], 0)
             if m is NULL:
                 break

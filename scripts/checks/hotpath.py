@@ -97,9 +97,7 @@ def check_file(code: Path, source: Path, *, worker: bool) -> tuple[list[str], in
             and is_nogil(signature(lines, number))
             and (source, number) not in seen
         ):
-            found.append(
-                f"{relative(source)}:{number}: not found in {code.name}; unused, or the check misreads it"
-            )
+            found.append(f"{relative(source)}:{number}: not found in {code.name}; unused, or the check misreads it")
     return found, len(seen)
 
 

@@ -77,8 +77,6 @@ def test_wait_for_says_what_was_seen_last() -> None:
     def never() -> bool:
         raise LookupError(f"only {next(seen)} routes")
 
-    with pytest.raises(
-        ConditionNotMetError, match=r"ten routes: not within 0.2 s; last seen: .*only \d routes"
-    ):
+    with pytest.raises(ConditionNotMetError, match=r"ten routes: not within 0.2 s; last seen: .*only \d routes"):
         wait_for(never, 0.2, "ten routes")
     assert wait_for(lambda: next(seen), 1, "a number") > 0

@@ -23,9 +23,7 @@ def compiled_modules() -> dict[str, Path]:
         for path in sorted(folder.rglob("*" + SUFFIX)):
             stem = path.relative_to(folder.parent).as_posix().removesuffix(SUFFIX)
             module = stem.replace("/", ".")
-            modules[module] = path.with_name(
-                ("worker" if module in variants else stem.split("/")[-1]) + ".pyi"
-            )
+            modules[module] = path.with_name(("worker" if module in variants else stem.split("/")[-1]) + ".pyi")
     assert "fastpath.probe" in modules
     return modules
 

@@ -99,9 +99,7 @@ def paths(value: object, path: KeyPath = ()) -> Iterator[KeyPath]:
             yield from paths(inner, (*path, index))
 
 
-NAMES = st.sampled_from(
-    ["a", "b", "port", "x-1", "3", "a b", "", "é", 'q"', "#", "a.b", "[x]", "back\\slash", "n\nl"]
-)
+NAMES = st.sampled_from(["a", "b", "port", "x-1", "3", "a b", "", "é", 'q"', "#", "a.b", "[x]", "back\\slash", "n\nl"])
 SPACES = st.sampled_from(["", " ", "\t "])
 BREAKS = st.sampled_from(["", " ", "\n", " # c ]}\"'\n", "\n\n  "])
 SCALARS = st.sampled_from(
@@ -219,9 +217,7 @@ def test_a_cut_document_keeps_the_lines_before_the_cut(text: str, data: st.DataO
     cut = data.draw(st.integers(0, len(text)))
     whole, part = locate(text).of, locate(text[:cut]).of
     before = text[:cut].count("\n") + 1
-    tables = {
-        path for path, line in whole.items() if any(p[: len(path)] == path and p != path for p in whole)
-    }
+    tables = {path for path, line in whole.items() if any(p[: len(path)] == path and p != path for p in whole)}
     for path, line in whole.items():
         if line < before and path not in tables:
             assert part[path] == line

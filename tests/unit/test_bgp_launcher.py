@@ -47,9 +47,7 @@ def test_a_lock_file_left_by_a_dead_process_is_no_obstacle(tmp_path: Path) -> No
 
 
 def test_helper_command_is_absolute(tmp_path: Path) -> None:
-    command = launcher.helper_command(
-        launcher.LaunchSettings(tmp_path, None, BgpSettings(()), buffer_bytes=5)
-    )
+    command = launcher.helper_command(launcher.LaunchSettings(tmp_path, None, BgpSettings(()), buffer_bytes=5))
     assert command[1:3] == ("-I", "-S")
     assert Path(command[3]).is_file()
     assert command[4:] == (str(tmp_path / "bgp.sock"), str(tmp_path / "bgp.helper"), "5")

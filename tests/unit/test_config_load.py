@@ -40,10 +40,7 @@ def test_a_good_file(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     problem = only(tmp_path / "none")
-    assert (
-        str(problem)
-        == f"{tmp_path}/none: file: found no such file or directory: must be a file that can be read"
-    )
+    assert str(problem) == f"{tmp_path}/none: file: found no such file or directory: must be a file that can be read"
     assert only(Path("a\0b")).allowed == "must be a file that can be read"
 
 

@@ -40,15 +40,10 @@ def test_a_named_instance_is_taken(tmp_path: Path) -> None:
     run_directories(tmp_path, "a", "b")
     assert find_instance("b", environ={"DPDKROUTER_NAME": "a"}, root=tmp_path).name == "b"
     assert find_instance(environ={"DPDKROUTER_NAME": "a"}, root=tmp_path).name == "a"
-    assert (
-        find_instance(None, environ={"DPDKROUTER_NAME": "c"}, root=tmp_path).run
-        == tmp_path / "run/dpdkrouter/c"
-    )
+    assert find_instance(None, environ={"DPDKROUTER_NAME": "c"}, root=tmp_path).run == tmp_path / "run/dpdkrouter/c"
 
 
-def test_the_environment_is_the_process_own_by_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_the_process_own_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DPDKROUTER_NAME", "env")
     assert find_instance(root=tmp_path).name == "env"
 

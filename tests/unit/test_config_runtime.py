@@ -46,9 +46,7 @@ def ten_mib(_config: Config) -> int:
     return 10 * MIB
 
 
-def found(
-    machine: Machine, text: str = TEXT, root: Path = Path("/nowhere")
-) -> list[tuple[int | None, str, str, str]]:
+def found(machine: Machine, text: str = TEXT, root: Path = Path("/nowhere")) -> list[tuple[int | None, str, str, str]]:
     problems = check_runtime(parse(text, "f"), machine=machine, segment_bytes=ten_mib, root=root)
     return [(p.line, p.key, p.found, p.allowed) for p in problems]
 
@@ -156,9 +154,7 @@ def test_a_metrics_port_in_use(family: int, host: str) -> None:
         server.bind((host, 0))
         server.listen()
         shown = (
-            f"{host}:{server.getsockname()[1]}"
-            if family == socket.AF_INET
-            else f"[{host}]:{server.getsockname()[1]}"
+            f"{host}:{server.getsockname()[1]}" if family == socket.AF_INET else f"[{host}]:{server.getsockname()[1]}"
         )
         text = TEXT.replace('listen = ""', f'listen = "{shown}"')
         assert found(MACHINE, text) == [
@@ -202,9 +198,7 @@ def test_this_machine_is_read() -> None:
     assert "lo" in here.interfaces
     assert "root" in here.groups
     assert here.page_bytes in (0, 2 * MIB, 1 << 30)
-    assert here.hugetlbfs == (
-        Path("/dev/hugepages").is_mount() and "hugetlbfs" in Path("/proc/mounts").read_text()
-    )
+    assert here.hugetlbfs == (Path("/dev/hugepages").is_mount() and "hugetlbfs" in Path("/proc/mounts").read_text())
     assert here.free_pages >= 0
     assert all(Path("/sys/bus/pci/devices", name).exists() for name in here.pci)
     assert isinstance(check_runtime(parse(TEXT, "f")), list)
@@ -229,9 +223,7 @@ def test_the_segments_size_grows_with_every_maximum() -> None:
 
 
 def test_reserved_hugepages_are_not_free() -> None:
-    meminfo = (
-        "HugePages_Total:    10\nHugePages_Free:      7\nHugePages_Rsvd:      2\nHugepagesize:    2048 kB\n"
-    )
+    meminfo = "HugePages_Total:    10\nHugePages_Free:      7\nHugePages_Rsvd:      2\nHugepagesize:    2048 kB\n"
     assert hugepages(meminfo) == (2 * MIB, 5)
     assert hugepages("MemTotal: 3 kB\n") == (0, 0)
 

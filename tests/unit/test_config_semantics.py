@@ -73,9 +73,7 @@ def test_the_base_has_no_problem() -> None:
 
 
 TWICE = "must be listed once, but is {} too"
-OWN_A, OWN_B = (
-    "must not be the router's own address, " + p for p in ("port[0].addresses[0]", "port[1].addresses[0]")
-)
+OWN_A, OWN_B = ("must not be the router's own address, " + p for p in ("port[0].addresses[0]", "port[1].addresses[0]"))
 NOWHERE = "must be within a port's prefix, or be reached through another static route"
 
 CASES = {
@@ -358,9 +356,7 @@ def test_bgp_needs_an_identity(key: str) -> None:
 
 
 def test_many_contradictions_are_reported_at_once() -> None:
-    text = (
-        BASE + port("a", "net_tap0", "192.0.2.1/24") + route("10.0.0.0/8", "172.16.0.1") + peer("192.0.2.1")
-    )
+    text = BASE + port("a", "net_tap0", "192.0.2.1/24") + route("10.0.0.0/8", "172.16.0.1") + peer("192.0.2.1")
     assert [key for _, key, *_ in found(text)] == [
         "port[2].name",
         "port[2].device",
@@ -374,9 +370,7 @@ def test_many_contradictions_are_reported_at_once() -> None:
     "text",
     [
         route("10.0.0.0/8", "203.0.113.9"),
-        route("10.1.0.0/16", "10.2.0.1")
-        + route("10.2.0.0/16", "10.3.0.1")
-        + route("10.3.0.0/16", "192.0.2.7"),
+        route("10.1.0.0/16", "10.2.0.1") + route("10.2.0.0/16", "10.3.0.1") + route("10.3.0.0/16", "192.0.2.7"),
         route("10.1.0.0/16", "10.2.0.1") + route("10.2.0.0/16", "10.1.0.1", "192.0.2.7"),
         route("2001:db8:f::/48", "2001:db8:a::9"),
         route("0.0.0.0/0", "192.0.2.7") + route("10.0.0.0/8", "172.16.0.1"),
@@ -399,9 +393,7 @@ def test_a_loop_of_routes_leads_nowhere() -> None:
 
 
 def test_thousands_of_chained_routes_are_checked_in_time() -> None:
-    chain = "".join(
-        route(f"10.{i >> 8}.{i & 255}.0/24", f"10.{i + 1 >> 8}.{i + 1 & 255}.1") for i in range(5000)
-    )
+    chain = "".join(route(f"10.{i >> 8}.{i & 255}.0/24", f"10.{i + 1 >> 8}.{i + 1 & 255}.1") for i in range(5000))
     started = time.monotonic()
     assert len(found(BASE + chain)) == 5000
     assert found(BASE + chain + route("10.19.136.0/24", "192.0.2.7")) == []

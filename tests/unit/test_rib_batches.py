@@ -209,8 +209,7 @@ def test_walk_shows_every_path_once(rib: Rib, peer: int) -> None:
             chunk = rib.walk(4, after=after, limit=16, **options)
             chunks += 1
             found += [
-                (chunk.prefixes[4 * i : 4 * i + 4], chunk.origin_ids[i], bool(chunk.best[i]))
-                for i in range(len(chunk))
+                (chunk.prefixes[4 * i : 4 * i + 4], chunk.origin_ids[i], bool(chunk.best[i])) for i in range(len(chunk))
             ]
             if chunk.after is None:
                 assert chunks > 1

@@ -271,8 +271,7 @@ def test_covered_agrees_with_a_search(family: int) -> None:
             i
             for i, address in enumerate(addresses)
             if any(
-                int.from_bytes(address[:4], "big") >> (32 - length)
-                == int.from_bytes(prefix, "big") >> (32 - length)
+                int.from_bytes(address[:4], "big") >> (32 - length) == int.from_bytes(prefix, "big") >> (32 - length)
                 for prefix, length in chosen
             )
         ]

@@ -49,9 +49,7 @@ except DpdkrouterError as error:
 class Launched:
     """`dpdkrouter bgp` of a lab; a context manager. `log` holds what it and ExaBGP printed."""
 
-    def __init__(
-        self, directory: Path, namespace: str, peers: Iterable[BgpPeer], buffer_bytes: int = 64 << 20
-    ) -> None:
+    def __init__(self, directory: Path, namespace: str, peers: Iterable[BgpPeer], buffer_bytes: int = 64 << 20) -> None:
         self.directory = directory
         self.log = directory.with_name(directory.name + ".log")
         self._given = json.dumps(
