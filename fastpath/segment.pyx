@@ -40,7 +40,7 @@ _KINDS = {
     ROUTE: (layout.DR_ROUTE_MAGIC, layout.DR_ROUTE_VERSION, sizeof(layout.dr_route_header)),
     STATS: (layout.DR_STATS_MAGIC, layout.DR_STATS_VERSION, sizeof(layout.dr_stats_header)),
 }
-STATS_BYTES = -(-sizeof(layout.dr_stats) // ALIGNMENT) * ALIGNMENT
+STATS_BYTES = (sizeof(layout.dr_stats) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
 cdef class Mapping:
