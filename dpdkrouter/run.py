@@ -76,7 +76,9 @@ class Supervisor:
     def _tend(self, program: Program) -> int:
         """Start what does not run. Returns an exit code when it never will."""
         if program.process is None:
-            self._start(program)
+            # ExaBGP runs inside the namespace, which the control process makes
+            if program.name != "bgp" or namespace.exists(self._config.router.namespace):
+                self._start(program)
             return 0
         code = program.process.poll()
         if code is None:

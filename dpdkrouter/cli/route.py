@@ -113,14 +113,9 @@ def summary(as_json: AsJson = False) -> None:
     """Count the routes of the live table by source and family."""
     with chosen.table() as table:
         rows = [
-            {
-                "family": f"ipv{family}",
-                "source": Source(source & 0x7F).name.lower(),
-                "stale": bool(source & 0x80),
-                "routes": count,
-            }
+            {"family": f"ipv{family}", "source": Source(source).name.lower(), "stale": stale, "routes": count}
             for family in (4, 6)
-            for source, count in sorted(table.sources(family).items())
+            for (source, stale), count in sorted(table.sources(family).items())
         ]
         note = control_note(table)
     if as_json:
@@ -136,7 +131,7 @@ def summary(as_json: AsJson = False) -> None:
 
 def _via(text: str) -> dict[str, Any]:
     address, _, weight = text.partition(",")
-    return {"address": address, "weight": int(weight) if weight.isdigit() else (1 if not weight else weight)}
+    return {"address": address, "weight": int(weight) if weight.isdigit() else weight or 1}
 
 
 @app.command("add")
