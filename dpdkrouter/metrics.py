@@ -54,15 +54,9 @@ SERIES = (
         "Packets that the device's TX queue had no room for.",
         ("port",),
     ),
-    Series(
-        "port_injected_packets_total", "counter", "Packets of the host stack, to be sent there.", ("port",)
-    ),
-    Series(
-        "port_originated_packets_total", "counter", "ICMP errors of the router, to be sent there.", ("port",)
-    ),
-    Series(
-        "port_receive_missed_packets_total", "counter", "Packets the device had no descriptor for.", ("port",)
-    ),
+    Series("port_injected_packets_total", "counter", "Packets of the host stack, to be sent there.", ("port",)),
+    Series("port_originated_packets_total", "counter", "ICMP errors of the router, to be sent there.", ("port",)),
+    Series("port_receive_missed_packets_total", "counter", "Packets the device had no descriptor for.", ("port",)),
     Series("port_receive_errors_total", "counter", "Packets the device received with an error.", ("port",)),
     Series("port_receive_no_mbuf_total", "counter", "Receptions that failed for want of an mbuf.", ("port",)),
     Series("port_transmit_errors_total", "counter", "Packets the device failed to send.", ("port",)),
@@ -71,20 +65,14 @@ SERIES = (
     # lcores: received = forwarded + punted + dropped
     Series("lcore_received_packets_total", "counter", "Packets received.", ("lcore",)),
     Series("lcore_forwarded_packets_total", "counter", "Received packets that were forwarded.", ("lcore",)),
-    Series(
-        "lcore_punted_packets_total", "counter", "Received packets handed to the host thread.", ("lcore",)
-    ),
+    Series("lcore_punted_packets_total", "counter", "Received packets handed to the host thread.", ("lcore",)),
     Series("lcore_dropped_packets_total", "counter", "Received packets that were dropped.", ("lcore",)),
-    Series(
-        "lcore_cycles_total", "counter", "TSC cycles of polls that found packets or none.", ("lcore", "state")
-    ),
+    Series("lcore_cycles_total", "counter", "TSC cycles of polls that found packets or none.", ("lcore", "state")),
     Series("dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
     Series("punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
     # table and routes
     Series("table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
-    Series(
-        "table_max", "gauge", "What a part of the route segment has room for; ipv6_trie in bytes.", ("part",)
-    ),
+    Series("table_max", "gauge", "What a part of the route segment has room for; ipv6_trie in bytes.", ("part",)),
     Series("routes", "gauge", "Best routes.", ("family", "source")),
     Series("writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
     # BGP

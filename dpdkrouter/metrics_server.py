@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("metrics")
 
 CONTROL_S = 2.0
+STOP_S = 0.1  # how long the end may take
 CLIENT_S = 10.0
 """A client that is silent for so long is dropped."""
 
@@ -270,7 +271,7 @@ class MetricsServer:
                 f"metrics.listen: found {str(self._listen)!r}: {error.strerror}; "
                 'name a free address and port, or "" for no metrics'
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_S,), name="metrics", daemon=True)
         self._thread.start()
         log.info("metrics on http://%s/metrics", self._listen)
         return self

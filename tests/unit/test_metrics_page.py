@@ -149,18 +149,14 @@ def test_a_scrape_of_everything(router: Router, stats: Segment, table: Fib) -> N
         stats.set(f"lcore[2].port[1].{name}", 1000)
     for number, name in enumerate(device):
         stats.set(f"port[1].{name}", 1 if name == "link_up" else 50 + number)
-    for number, name in enumerate(
-        ("rx_packets", "forwarded", "punted", "dropped", "cycles_busy", "cycles_idle")
-    ):
+    for number, name in enumerate(("rx_packets", "forwarded", "punted", "dropped", "cycles_busy", "cycles_idle")):
         stats.set(f"lcore[2].{name}", 70 + number)
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
     with router.serving():
         found = samples(router.scrape())
     assert value(found, "fastpath_up") == 1
-    assert value(
-        found, "build_info", version=__version__, build_id="abc123", dpdk="DPDK 22.11.11", simd="x86-64-v3"
-    )
+    assert value(found, "build_info", version=__version__, build_id="abc123", dpdk="DPDK 22.11.11", simd="x86-64-v3")
     shown = (
         "received_packets",
         "received_bytes",
@@ -173,13 +169,13 @@ def test_a_scrape_of_everything(router: Router, stats: Segment, table: Fib) -> N
     for number, name in enumerate(shown):
         assert value(found, f"port_{name}_total", port="wan1") == 1100 + number
         assert value(found, f"port_{name}_total", port="wan0") == 0
-    shown = ("receive_missed_packets", "receive_errors", "receive_no_mbuf", "transmit_errors")
-    assert [value(found, f"port_{name}_total", port="wan1") for name in shown] == [50, 51, 52, 53]
+    ours = ("receive_missed_packets", "receive_errors", "receive_no_mbuf", "transmit_errors")
+    assert [value(found, f"port_{name}_total", port="wan1") for name in ours] == [50, 51, 52, 53]
     assert value(found, "port_link_up", port="wan1") == 1
     assert value(found, "port_link_up", port="wan0") == 0
     assert value(found, "port_link_changes_total", port="wan1") == 55
-    shown = ("received", "forwarded", "punted", "dropped")
-    assert [value(found, f"lcore_{name}_packets_total", lcore="5") for name in shown] == [70, 71, 72, 73]
+    fates = ("received", "forwarded", "punted", "dropped")
+    assert [value(found, f"lcore_{name}_packets_total", lcore="5") for name in fates] == [70, 71, 72, 73]
     assert value(found, "lcore_cycles_total", lcore="5", state="busy") == 74
     assert value(found, "lcore_cycles_total", lcore="5", state="idle") == 75
     assert {labels for name, labels in found if name == "lcore_received_packets_total"} == {
@@ -206,9 +202,7 @@ def test_a_scrape_of_everything(router: Router, stats: Segment, table: Fib) -> N
 def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib) -> None:
     with router.serving():
         page = router.scrape()
-    verdict = subprocess.run(
-        ["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False
-    )
+    verdict = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True, check=False)
     assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", "")
 
 
