@@ -1,4 +1,4 @@
-"""The table's reference: longest prefix by looking at every length. And small helpers that pack what Fib takes."""
+"""The table's reference: longest prefix by looking at every length. And helpers that pack what Fib takes."""
 
 import os
 from array import array
@@ -44,9 +44,7 @@ def pack(family: int, numbers: Iterable[int]) -> bytes:
     return b"".join(number.to_bytes(bits(family) // 8, "big") for number in numbers)
 
 
-def apply(
-    fib: Fib, family: int, changes: list[tuple[int, int, int]], source: Source = Source.EBGP
-) -> Applied:
+def apply(fib: Fib, family: int, changes: list[tuple[int, int, int]], source: Source = Source.EBGP) -> Applied:
     """Apply (prefix, length, group) changes as one batch."""
     return fib.apply(
         family,
@@ -68,9 +66,7 @@ def fill_groups(fib: Fib, count: int) -> list[int]:
         fib.group_create(
             [
                 (
-                    fib.adjacency_create(
-                        Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))
-                    ),
+                    fib.adjacency_create(Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))),
                     1,
                 )
             ]

@@ -1,8 +1,8 @@
 """Reads the stats segment of one fast path (fastpath/include/dr_layout.h, struct dr_stats).
 
-Every counter has one writer, which stores it whole; a reader sees each value as of some recent moment, not all as of
-one. Counters start from 0 with each fast path. Nothing here waits or writes. Used by control, CLI and metrics, each with
-a reader of its own; one thread an object.
+Every counter has one writer, which stores it whole; a reader sees each value as of some recent moment, not all as
+of one. Counters start from 0 with each fast path. Nothing here waits or writes. Used by control, CLI and metrics,
+each with a reader of its own; one thread an object.
 """
 import time
 from pathlib import Path
@@ -80,7 +80,7 @@ cdef class StatsReader:
         self.close()
 
     def reopen_if_replaced(self) -> bool:
-        """True when another fast path's segment stood at the path and is read now. When none does, the old one stays."""
+        """True when another fast path's segment stood at the path and is read now; else the old one stays."""
         self.check()
         if self.mapping.is_current():
             return False
