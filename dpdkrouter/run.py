@@ -76,7 +76,9 @@ class Supervisor:
     def _tend(self, program: Program) -> int:
         """Start what does not run. Returns an exit code when it never will."""
         if program.process is None:
-            self._start(program)
+            # ExaBGP runs inside the namespace, which the control process makes
+            if program.name != "bgp" or namespace.exists(self._config.router.namespace):
+                self._start(program)
             return 0
         code = program.process.poll()
         if code is None:
@@ -94,7 +96,8 @@ class Supervisor:
 
     def _start(self, program: Program) -> None:
         # A session of its own: Ctrl-C reaches only us, and we end them in order.
-        command = [sys.executable, "-m", "dpdkrouter", program.name, str(self._path)]
+        verb = ["bgp", "run"] if program.name == "bgp" else [program.name]
+        command = [sys.executable, "-m", "dpdkrouter", *verb, str(self._path)]
         program.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         program.started = time.monotonic()
         log.info("%s: pid %d", program.name, program.process.pid)

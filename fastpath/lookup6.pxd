@@ -1,9 +1,10 @@
 """IPv6 lookup: 20 bits direct, then nodes of 6 bits whose 64 slots are stored as runs of equal entries.
 
 A node is a bitmap of the slots where a run starts and one entry a run: popcount of the bits up to the slot
-gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs two dependent
-lines, often one, so a burst goes down level by level: all lanes' bitmaps, then all lanes' entries, each
-prefetched a pass before it is read. A node is immutable but for single stores to its entries, and is reached by one store.
+gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs two
+dependent lines, often one, so a burst goes down level by level: all lanes' bitmaps, then all lanes' entries,
+each prefetched a pass before it is read. A node is immutable but for single stores to its entries, and is
+reached by one store.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -21,7 +22,10 @@ cdef enum:
 
 
 cdef inline const uint8_t *node_of(const tables *t, uint32_t entry) noexcept nogil:
-    """The node that a child entry names; of a leaf the trie's first, unused unit, so that a prefetch of it is cheap."""
+    """The node that a child entry names.
+
+    Of a leaf the trie's first, unused unit, so that a prefetch of it is cheap.
+    """
     return t.ipv6_trie + <uint64_t>((entry & ~DR_IPV6_CHILD) * (entry >> 31)) * DR_IPV6_UNIT
 
 
@@ -51,7 +55,10 @@ cdef inline uint16_t lookup6(const tables *t, uint64_t hi, uint64_t lo) noexcept
 
 cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,
                               int n) noexcept nogil:
-    """lookup6_burst for n <= LOOKUP6_BURST. The lanes still going down are kept packed at the arrays' front."""
+    """lookup6_burst for n <= LOOKUP6_BURST.
+
+    The lanes still going down are kept packed at the arrays' front.
+    """
     cdef uint64_t high[LOOKUP6_BURST]
     cdef uint64_t low[LOOKUP6_BURST]
     cdef const uint8_t *node[LOOKUP6_BURST]
@@ -89,7 +96,10 @@ cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_
 
 cdef inline void lookup6_burst(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,
                                int n) noexcept nogil:
-    """Groups of n addresses. hi, lo: uint64[n], the address's halves in host order; group: uint16[n]; 0 <= n."""
+    """Groups of n addresses.
+
+    Hi, lo: uint64[n], the address's halves in host order; group: uint16[n]; 0 <= n.
+    """
     cdef int done = 0
     cdef int part
     while done < n:

@@ -1,6 +1,6 @@
 """A stats segment for tests: a real file, its fields stored where the C compiler says that they are.
 
-The compiler is asked once a session with fastpath/include/dr_layout.h itself, so a changed layout moves the tests with it.
+The compiler is asked once a session, with fastpath/include/dr_layout.h itself: tests move with the layout.
 """
 
 from __future__ import annotations
@@ -16,38 +16,42 @@ from pathlib import Path
 from fastpath.segment import STATS_BYTES, Mapping, create
 
 INCLUDE = Path(__file__).resolve().parents[1] / "fastpath" / "include"
-_FIELDS = (
-    [f"header.{name}" for name in (
-        "magic", "version", "header_bytes", "segment_bytes", "pid", "pid_start", "tsc_hz", "started_ns", "lcores",
-        "ports", "name", "simd", "dpdk", "build_id", "heartbeat_ns", "ready")]
-    + [f"port[0].{name}" for name in (
-        "name", "driver", "mac", "present", "link_up", "speed_mbps", "link_changes", "rx_queues", "tx_queues", "mtu",
-        "numa", "rx_missed", "rx_errors", "rx_no_mbuf", "tx_errors")]
-    + ["resolve.head"]
-    + [f"resolve.slot[0].{name}" for name in ("seq", "family", "port", "address")]
-    + [f"lcore[0].{name}" for name in (
-        "online", "cpu", "polls", "cycles_busy", "cycles_idle", "rx_packets", "forwarded", "punted", "dropped",
-        "originated", "injected", "bursts[0]", "drops[0]", "punts[0]")]
-    + [f"lcore[0].port[0].{name}" for name in (
-        "rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_drops", "injected", "originated")]
-)  # fmt: skip
-_ARRAYS = ("port[0]", "resolve.slot[0]", "lcore[0]", "lcore[0].bursts[0]", "lcore[0].drops[0]", "lcore[0].punts[0]",
-           "lcore[0].port[0]")  # fmt: skip
-_CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "DR_MAX_PORTS", "DR_MAX_LCORES",
-              "sizeof(struct dr_stats_header)")  # fmt: skip
+_FIELDS = {
+    "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name "
+    "simd dpdk build_id heartbeat_ns ready",
+    "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa "
+    "rx_missed rx_errors rx_no_mbuf tx_errors",
+    "resolve": "head slot[0]",
+    "resolve.slot[0]": "seq family port address",
+    "lcore[0]": "online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated "
+    "injected bursts[0] drops[0] punts[0] port[0]",
+    "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated",
+}
+_CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "sizeof(struct dr_stats_header)")
 
 
 @functools.cache
 def layout() -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     """({field of element 0: (offset, size)}, {constant: value})."""
-    place = 'printf("%s %zu %zu\\n", "{0}", offsetof(struct dr_stats, {0}), sizeof(((struct dr_stats *)0)->{0}));'
+    place = (
+        'printf("%s %zu %zu\\n", "{0}", offsetof(struct dr_stats, {0}), sizeof(((struct dr_stats *)0)->{0}));'
+    )
     value = 'printf("%s\\t%llu\\n", "{0}", (unsigned long long)({0}));'
-    lines = [place.format(name) for name in (*_FIELDS, *_ARRAYS)] + [value.format(name) for name in _CONSTANTS]
+    places = [
+        "port[0]",
+        "lcore[0]",
+        *(f"{top}.{name}" for top, names in _FIELDS.items() for name in names.split()),
+    ]
+    lines = [place.format(name) for name in places] + [value.format(name) for name in _CONSTANTS]
     source = '#include <stdio.h>\n#include "dr_layout.h"\nint main(void) {' + "\n".join(lines) + "}\n"
     with tempfile.TemporaryDirectory(prefix="dr-layout-") as directory:
         program = Path(directory, "layout")
-        subprocess.run(["gcc", "-std=gnu11", "-I", str(INCLUDE), "-x", "c", "-", "-o", str(program)],
-                       input=source, text=True, check=True)  # fmt: skip
+        subprocess.run(
+            ["gcc", "-std=gnu11", "-I", str(INCLUDE), "-x", "c", "-", "-o", str(program)],
+            input=source,
+            text=True,
+            check=True,
+        )
         output = subprocess.run([program], capture_output=True, text=True, check=True).stdout
     fields: dict[str, tuple[int, int]] = {}
     constants: dict[str, int] = {}
@@ -72,7 +76,7 @@ def place_of(field: str) -> tuple[int, int]:
 
 
 class Segment:
-    """A stats segment that this process writes, published at `path`; its fast path seems to be this process."""
+    """A stats segment that this process writes, published at `path`; this process is its fast path."""
 
     def __init__(self, path: Path, *, lcores: int = 3, ports: int = 2) -> None:
         self.path = path
@@ -90,7 +94,12 @@ class Segment:
         self.set("header.started_ns", 1_700_000_000_000_000_000)
         self.set("header.lcores", lcores)
         self.set("header.ports", ports)
-        for name, text in (("name", "pop1"), ("simd", "x86-64-v3"), ("dpdk", "DPDK 22.11.11"), ("build_id", "abc123")):
+        for name, text in (
+            ("name", "pop1"),
+            ("simd", "x86-64-v3"),
+            ("dpdk", "DPDK 22.11.11"),
+            ("build_id", "abc123"),
+        ):
             self.set(f"header.{name}", text.encode())
         self.set("header.ready", 1)
         for slot in range(lcores):

@@ -1,4 +1,4 @@
-"""The table's reference: longest prefix by looking at every length. And small helpers that pack what Fib takes."""
+"""The table's reference: longest prefix by looking at every length. And helpers that pack what Fib takes."""
 
 import os
 from array import array

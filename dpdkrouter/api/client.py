@@ -19,8 +19,8 @@ _START = "start it with `dpdkrouter control FILE`, or all of the router with `dp
 class ApiClient:
     """Asks the control process whose socket is at `path`.
 
-    timeout_s: how long it may be silent. RequestError: it refused. ControlUnreachableError: it does not run, does not
-    answer, ended in the middle, or may not be asked.
+    timeout_s: how long it may be silent. RequestError: it refused. ControlUnreachableError: it does not run,
+    does not answer, ended in the middle, or may not be asked.
     """
 
     def __init__(self, path: Path | str, timeout_s: float = 5) -> None:
@@ -44,7 +44,9 @@ class ApiClient:
         """Yield items, return the result."""
         line = protocol.encode({"method": method, "params": params})
         if len(line) > protocol.LINE_LIMIT:
-            raise RequestError(f"{method}: the request has {len(line)} bytes, at most {protocol.LINE_LIMIT} are taken")
+            raise RequestError(
+                f"{method}: the request has {len(line)} bytes, at most {protocol.LINE_LIMIT} are taken"
+            )
         with self._connect() as connection, connection.makefile("rb") as answer:
             try:
                 connection.sendall(line)
@@ -58,11 +60,13 @@ class ApiClient:
                         return value["result"]
             except TimeoutError:
                 raise ControlUnreachableError(
-                    f"{self._path}: the control process has not answered for {self._timeout_s:g} s; look at its log"
+                    f"{self._path}: the control process was silent for {self._timeout_s:g} s: see its log"
                 ) from None
             except OSError as error:
                 raise ControlUnreachableError(f"{self._path}: connection lost: {error.strerror}") from None
-        raise ControlUnreachableError(f"{self._path}: the control process ended before its answer was whole; {_START}")
+        raise ControlUnreachableError(
+            f"{self._path}: the control process ended before its answer was whole; {_START}"
+        )
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -89,9 +93,11 @@ class ApiClient:
         except ValueError:
             if not received.endswith(b"\n"):
                 raise ControlUnreachableError(
-                    f"{self._path}: the control process ended before its answer was whole; {_START}") from None
+                    f"{self._path}: the control process ended before its answer was whole; {_START}"
+                ) from None
         raise ControlUnreachableError(
-            f"{self._path}: found {received[:60]!r}: not an answer of a control process; do both have one release?")
+            f"{self._path}: found {received[:60]!r}: not an answer of a control process of this release"
+        )
 
     def _error(self, error: dict[str, Any]) -> RequestError:
         kind, message = error.get("kind"), str(error.get("message"))

@@ -3,7 +3,8 @@
     request   {"method": NAME, "params": {...}}          "params" may be left out
     answer    {"item": ...} *   then   {"result": ...}   or   {"error": {"kind": KIND, "message": TEXT}}
 
-One JSON object a line, UTF-8. A connection takes one request after the other; an error may follow items. Kinds:
+One JSON object a line, UTF-8. A connection takes one request after the other; an error may follow items.
+Kinds of error:
     protocol   the line was no request; the method or a parameter is unknown
     request    the control process refused: the message is for the operator
     internal   a defect; the control process has logged it
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LINE_LIMIT = 64 << 10
-"""Longest request, its newline included. Answers have no limit: they come from the process that one trusts."""
+"""Longest request, its newline included. Answers have no limit: their sender is trusted."""
 
 PROTOCOL = "protocol"
 REQUEST = "request"
@@ -69,7 +70,9 @@ def decode_request(line: bytes) -> Request:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"not JSON: {error}; a request is one line {{\"method\": ..., \"params\": ...}}") from None
+        raise ProtocolError(
+            f'not JSON: {error}; a request is one line {{"method": ..., "params": ...}}'
+        ) from None
     if not isinstance(value, dict):
         raise ProtocolError(f"found {_short(value)}: a request is an object with method and params")
     unknown = sorted(value.keys() - _KEYS)

@@ -1,9 +1,10 @@
 """Serves the API on a Unix socket, in the control process's loop.
 
-Who may connect is decided by the socket's mode (0660, root and one group) and nothing else. A handler runs in the loop,
-so it must be short; one that has much to say is a generator, and the server takes SLICE items, or SLICE_S seconds of
-them, at a time, so that routing goes on. Such a generator may yield None for "nothing yet, but I have worked". A slow
-client stops its own generator; one that reads nothing for WRITE_S is dropped. One bad request harms no other.
+Who may connect is decided by the socket's mode (0660, root and one group) and nothing else. A handler runs in
+the loop, so it must be short; one that has much to say is a generator, and the server takes SLICE items, or
+SLICE_S seconds of them, at a time, so that routing goes on. Such a generator may yield None for "nothing yet,
+but I have worked". A slow client stops its own generator; one that reads nothing for WRITE_S is dropped. One
+bad request harms no other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("api")
 
 Handler = Callable[[dict[str, Any]], Any]
-"""Takes the parameters; returns what JSON can say, or an iterator of such items (its return value is the result)."""
+"""Takes the parameters; returns what JSON can say, or an iterator of items (its return value: the result)."""
 
 MODE = 0o660
 SLICE = 200
@@ -80,7 +81,9 @@ class ApiServer:
         try:
             gid = grp.getgrnam(self._group).gr_gid
         except KeyError:
-            raise ConfigError(f"api.group: found {self._group!r}: no such group; make it or name another") from None
+            raise ConfigError(
+                f"api.group: found {self._group!r}: no such group; make it or name another"
+            ) from None
         self._clear_way()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -92,7 +95,9 @@ class ApiServer:
         except OSError as error:
             bound.close()
             self._remove()
-            raise ApiError(f"{self._path}: the API socket cannot be made: {error.strerror or error}") from error
+            raise ApiError(
+                f"{self._path}: the API socket cannot be made: {error.strerror or error}"
+            ) from error
         return bound
 
     def _clear_way(self) -> None:
@@ -100,7 +105,7 @@ class ApiServer:
         try:
             mode = self._path.lstat().st_mode
         except OSError:
-            return    # bind() says what is wrong, if anything is
+            return  # bind() says what is wrong, if anything is
         if not stat.S_ISSOCK(mode):
             raise ApiError(f"{self._path}: is not a socket; remove it")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -132,8 +137,12 @@ class ApiServer:
         self._connections.add(task)
         try:
             if len(self._connections) > CONNECTIONS:
-                await _send(writer, protocol.encode_error(
-                    protocol.REQUEST, f"{CONNECTIONS} clients are connected, no more can be; try again"))
+                await _send(
+                    writer,
+                    protocol.encode_error(
+                        protocol.REQUEST, f"{CONNECTIONS} clients are connected, no more can be; try again"
+                    ),
+                )
             else:
                 while await self._one(reader, writer):
                     pass
@@ -148,11 +157,15 @@ class ApiServer:
         try:
             line = await reader.readuntil(b"\n")
         except asyncio.IncompleteReadError:
-            return False    # the end, or half a line: its sender is gone
+            return False  # the end, or half a line: its sender is gone
         except asyncio.LimitOverrunError:
-            await _send(writer, protocol.encode_error(
-                protocol.PROTOCOL, f"a request is at most {protocol.LINE_LIMIT} bytes long"))
-            return False    # where the next request begins is not known
+            await _send(
+                writer,
+                protocol.encode_error(
+                    protocol.PROTOCOL, f"a request is at most {protocol.LINE_LIMIT} bytes long"
+                ),
+            )
+            return False  # where the next request begins is not known
         await self._answer(line, writer)
         return True
 
@@ -170,17 +183,19 @@ class ApiServer:
             last = protocol.encode_error(protocol.REQUEST, str(error))
         except (ConnectionError, TimeoutError):
             raise
-        except Exception as error:    # one handler's defect must not end the control process
+        except Exception as error:  # one handler's defect must not end the control process
             log.exception("API request failed: %.200r", line)
             last = protocol.encode_error(
-                protocol.INTERNAL, f"{type(error).__name__} in the control process; its log has the details")
+                protocol.INTERNAL, f"{type(error).__name__} in the control process; its log has the details"
+            )
         await _send(writer, last)
 
     def _handler(self, request: protocol.Request) -> Handler:
         handler = self._methods.get(request.method)
         if handler is None:
             raise protocol.ProtocolError(
-                f"unknown method {request.method[:60]!r}; there are {', '.join(sorted(self._methods))}")
+                f"unknown method {request.method[:60]!r}; there are {', '.join(sorted(self._methods))}"
+            )
         protocol.check_params(request, handler)
         return handler
 

@@ -1,8 +1,8 @@
 """Blocks of 1 to 17 units of the IPv6 trie's part: exact size classes, a bump range, splitting and joining.
 
-All bookkeeping is in private memory, made anew on attach from the nodes that can be reached (`forget`, `take` for
-each, `rebuild`). Free neighbours are joined only by `rebuild`, which alloc calls when nothing fits and enough was
-freed since the last time to make its one pass over the map worth it. Control thread only.
+All bookkeeping is in private memory, made anew on attach from the nodes that can be reached (`forget`, `take`
+for each, `rebuild`). Free neighbours are joined only by `rebuild`, which alloc calls when nothing fits and
+enough was freed since the last time to make its one pass over the map worth it. Control thread only.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free

@@ -1,8 +1,9 @@
 """Which member of a next-hop group each of its 256 buckets belongs to: pure arithmetic.
 
-Shares are by weight, by the Sainte-Laguë (Webster) method with at least one bucket a member. A divisor method takes
-nothing from anybody when a member leaves and gives nothing to others when one comes, so a bucket moves
-only when its member has gone or when somebody must hand over part of a fair share: flows of the others stay where they are.
+Shares are by weight, by the Sainte-Laguë (Webster) method with at least one bucket a member. A divisor method
+takes nothing from anybody when a member leaves and gives nothing to others when one comes, so a bucket moves
+only when its member has gone or when somebody must hand over part of a fair share: flows of the others stay
+where they are.
 """
 
 from collections import Counter
@@ -26,7 +27,10 @@ def shares(weights: Mapping[int, int]) -> dict[int, int]:
 
 
 def assign(weights: Mapping[int, int], before: Sequence[int]) -> list[int]:
-    """The member of each bucket, keeping as many as shares allow where they were (`before`: empty, or BUCKETS long)."""
+    """The member of each bucket, keeping as many as shares allow where they were (`before`.
+
+    Empty, or BUCKETS long).
+    """
     missing = Counter(shares(weights))
     after: list[int | None] = [None] * BUCKETS
     for bucket, member in enumerate(before):

@@ -1,8 +1,9 @@
-"""The one writer of a route segment: its life as a file, batches of routes, stale marks, groups, adjacencies, interfaces.
+"""The one writer of a route segment: its life as a file, batches of routes, stale marks, groups, adjacencies,
+interfaces.
 
-A batch is one generation (odd while it is applied) and is checked whole before anything of it is applied. Single
-writer in the machine: the file's lock. Control thread only; blocks never, but up to 0.2 s in `attach`, for the fast path's
-lcores to become quiescent. writer.pyx says how a rule goes in and what a kill leaves.
+A batch is one generation (odd while it is applied) and is checked whole before anything of it is applied.
+Single writer in the machine: the file's lock. Control thread only; blocks never, but up to 0.2 s in `attach`,
+for the fast path's lcores to become quiescent. writer.pyx says how a rule goes in and what a kill leaves.
 """
 import contextlib
 import time
@@ -101,8 +102,8 @@ cdef class Fib(Writer):
     def open(cls, path, limits, str name="router", stats_path=None, *, uint32_t grace_queue=65536):
         """attach(), or create() when there is none; other limits: a new segment with everything carried over.
 
-        Raises ValueError, and leaves the old segment as it is, when groups or adjacencies in use do not fit. Routes that do
-        not fit are counted in `carried_refused`.
+        Raises ValueError, and leaves the old segment as it is, when groups or adjacencies in use do not fit.
+        Routes that do not fit are counted in `carried_refused`.
         """
         try:
             old = cls.attach(path, stats_path, grace_queue=grace_queue)
@@ -135,7 +136,10 @@ cdef class Fib(Writer):
             self.mapping.close()
 
     def watch(self, stats_path) -> None:
-        """From now on the fast path that publishes its stats segment there reads this table; None: nobody does."""
+        """From now on the fast path that publishes its stats segment there reads this table.
+
+        None: nobody does.
+        """
         self.grace.watch(stats_path)
 
     def counts(self) -> tuple:
@@ -156,9 +160,9 @@ cdef class Fib(Writer):
     def apply(self, int family, prefixes, lengths, groups, sources):
         """Insert, replace and withdraw routes, in order, as one generation.
 
-        prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; groups: uint16[n] or its bytes, host order,
-        WITHDRAW to take a route out; sources: n bytes of Source. ValueError names the first offending element, and then nothing
-        was applied. Withdrawing what is not there is `unchanged`.
+        prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; groups: uint16[n] or its bytes, host
+        order, WITHDRAW to take a route out; sources: n bytes of Source. ValueError names the first offending
+        element, and then nothing was applied. Withdrawing what is not there is `unchanged`.
         """
         if family not in (4, 6):
             raise ValueError(f"family {family}: 4 or 6")
@@ -261,7 +265,10 @@ cdef class Fib(Writer):
         return marked
 
     def sweep_stale(self, uint8_t source, uint64_t limit=0xFFFFFFFF) -> int:
-        """Withdraw up to `limit` routes of a source that are still marked; the number withdrawn (less than limit: all)."""
+        """Withdraw up to `limit` routes of a source that are still marked.
+
+        The number withdrawn (less than limit: all).
+        """
         cdef uint64_t i
         cdef uint64_t swept = 0
         cdef uint8_t stale = source | DR_SOURCE_STALE
@@ -295,7 +302,10 @@ cdef class Fib(Writer):
         return self._change(self.hops.create, members)
 
     def group_update(self, group, members) -> None:
-        """Other members for a group, by one store; flows of members that stay do not move but for fair shares."""
+        """Other members for a group, by one store.
+
+        Flows of members that stay do not move but for fair shares.
+        """
         self._change(self.hops.update, group, members)
 
     def group_release(self, group) -> None:
@@ -344,7 +354,10 @@ cdef class Fib(Writer):
         self.end()
 
     def restore_routes(self, int family, chunk) -> None:
-        """apply() of another segment's rules, stale marks and all; those that do not fit count in carried_refused."""
+        """apply() of another segment's rules, stale marks and all.
+
+        Those that do not fit count in carried_refused.
+        """
         cdef const uint8_t[::1] prefixes = chunk.prefixes
         cdef const uint8_t[::1] lengths = chunk.lengths
         cdef const uint8_t[::1] sources = chunk.sources

@@ -1,13 +1,14 @@
 """Grace periods: when memory that was taken out of the table may be used again.
 
-A block is retired after the store that made it unreachable, and carries the epoch that is raised next. An lcore
-stores the epoch that it reads into its `quiescent` word at a moment when it holds nothing from the table; so when every
-lcore's word has reached a block's epoch, no lcore can hold that block (the argument of QSBR; Hart et al. 2007). A
-sleeping or ended lcore shows DR_OFFLINE, and the lcores of a fast path that is gone count as quiescent.
+A block is retired after the store that made it unreachable, and carries the epoch that is raised next. An
+lcore stores the epoch that it reads into its `quiescent` word at a moment when it holds nothing from the
+table; so when every lcore's word has reached a block's epoch, no lcore can hold that block (the argument of
+QSBR; Hart et al. 2007). A sleeping or ended lcore shows DR_OFFLINE, and the lcores of a fast path that is
+gone count as quiescent.
 
-What the fast path must do for this: publish its stats segment, with its lcores online and their words at 0, before it
-reads the table for the first time. The queue is bounded; a full one means that an lcore hangs, and routes that
-would retire memory are refused. Control thread only; nothing here blocks.
+What the fast path must do for this: publish its stats segment, with its lcores online and their words at 0,
+before it reads the table for the first time. The queue is bounded; a full one means that an lcore hangs, and
+routes that would retire memory are refused. Control thread only; nothing here blocks.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -24,7 +25,10 @@ from fastpath.segment import READERS, STATS, attach
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 when there is none (proc(5), /proc/PID/stat field 22)."""
+    """When a process started, in clock ticks since boot.
+
+    0 when there is none (proc(5), /proc/PID/stat field 22).
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -49,7 +53,10 @@ cdef class Grace:
         free(self.queue)
 
     def watch(self, stats_path) -> None:
-        """Follow the fast path that publishes its stats segment at `stats_path`; None: nobody reads the table."""
+        """Follow the fast path that publishes its stats segment at `stats_path`.
+
+        None: nobody reads the table.
+        """
         self.stats_path, self.stats = stats_path, None
 
     cdef void bind(self, dr_route_header *header) noexcept:
@@ -94,7 +101,10 @@ cdef class Grace:
         return True
 
     cdef uint64_t quiescent(self) noexcept:
-        """The oldest epoch that an lcore may still be in; 0 when the stats segment is not mapped but could be."""
+        """The oldest epoch that an lcore may still be in.
+
+        0 when the stats segment is not mapped but could be.
+        """
         cdef uint64_t oldest = DR_OFFLINE
         cdef uint64_t seen
         cdef const dr_lcore_stats *lcore

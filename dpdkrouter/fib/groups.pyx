@@ -1,10 +1,10 @@
 """Writer of next-hop groups, adjacencies and interface records.
 
-A group's word is its only member's adjacency, or names a block of 256 buckets that is filled before the word is stored and
-never changed afterwards; so repointing a group is one store, whatever number of prefixes use it. What a group is
-made of stands in its key; word and key change together by way of the journal (`redo`). An adjacency's two words are each stored whole.
-Ids and indices are given anew only after a grace period, since a packet on its way may still hold them.
-Control thread only; cold code.
+A group's word is its only member's adjacency, or names a block of 256 buckets that is filled before the word
+is stored and never changed afterwards; so repointing a group is one store, whatever number of prefixes use
+it. What a group is made of stands in its key; word and key change together by way of the journal (`redo`). An
+adjacency's two words are each stored whole. Ids and indices are given anew only after a grace period, since a
+packet on its way may still hold them. Control thread only; cold code.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -110,7 +110,10 @@ cdef class Groups:
         return checked
 
     cdef uint32_t new_word(self, object members, uint32_t old_word) except 0xFFFFFFFF:
-        """The word for these members, its buckets filled; `old_word`: whose buckets should stay where they are."""
+        """The word for these members, its buckets filled.
+
+        `old_word`: whose buckets should stay where they are.
+        """
         cdef uint16_t *bucket
         cdef uint32_t block
         cdef int i
@@ -157,7 +160,10 @@ cdef class Groups:
         dr_store_release_32(&self.journal.op, DR_JOURNAL_NONE)
 
     cdef int copy_from(self, Groups old) except -1:
-        """Take over all adjacencies and groups of another segment under the same numbers; ValueError when one has no place."""
+        """Take over all adjacencies and groups of another segment under the same numbers.
+
+        ValueError when one has no place.
+        """
         cdef uint32_t i, blocks = 0
         cdef dr_route_header *h = self.header
         for i in range(1, old.header.max_adjacencies + 1):

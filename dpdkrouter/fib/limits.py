@@ -1,7 +1,8 @@
 """The table's maxima and the segment that follows from them: pure arithmetic, no file is touched.
 
-Every part of the segment starts on a 4 KiB page; the readers' part and the whole are whole huge pages. The order
-and the element sizes are those of fastpath/include/dr_layout.h. Used by the writer, `check` and `doctor`.
+Every part of the segment starts on a 4 KiB page; the readers' part and the whole are whole huge pages. The
+order and the element sizes are those of fastpath/include/dr_layout.h. Used by the writer, `check` and
+`doctor`.
 """
 
 import hashlib
@@ -11,7 +12,10 @@ from dataclasses import astuple, dataclass, fields
 _PAGE = 4096
 _HUGE = 2 << 20
 _RULES_LOAD = 0.8
-"""Fullest that a rule hash gets: 1.5 M routes fit 2^21 slots, 400 k fit 2^19; a miss probes 13 slots then, 3 at half."""
+"""Fullest that a rule hash gets.
+
+1.5 M routes fit 2^21 slots, 400 k fit 2^19; a miss probes 13 slots then, 3 at half.
+"""
 
 _ALLOWED = {
     "max_ipv4_routes": (1, 1 << 26),

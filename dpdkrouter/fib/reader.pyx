@@ -2,7 +2,8 @@
 
 Readers here take no part in grace periods: they copy, and compare the generation before and after (a seqlock;
 odd: a batch is being applied). When the writer is gone for good, what stands there is read as it is.
-The table side of a lookup is the fast path's own code. Any process that may open the file; one thread an object.
+The table side of a lookup is the fast path's own code. Any process that may open the file; one thread an
+object.
 """
 import time
 from ipaddress import IPv4Network, IPv6Network
@@ -100,6 +101,11 @@ cdef class FibReader:
         return dr_load_acquire_64(&self.header.generation)
 
     @property
+    def grace_epoch(self) -> int:
+        """What an lcore that holds nothing from the table stores as its quiescent word."""
+        return dr_load_acquire_64(&self.header.grace_epoch)
+
+    @property
     def heartbeat_ns(self) -> int:
         return dr_load_acquire_64(&self.header.heartbeat_ns)
 
@@ -115,7 +121,10 @@ cdef class FibReader:
         return dr_load_acquire_64(&self.header.superseded) != 0
 
     def use(self) -> dict:
-        """How full each part is, as of the last batch: {part: Use}, routes, groups and so on as counts, the trie in bytes."""
+        """How full each part is, as of the last batch.
+
+        {part: Use}, routes, groups and so on as counts, the trie in bytes.
+        """
         h = self.header
         return {
             "ipv4_routes": Use(h.ipv4_routes, h.max_ipv4_routes, "max_ipv4_routes"),
@@ -296,7 +305,8 @@ cdef class FibReader:
     # -- rules --
 
     def routes(self, int family, after=None, Py_ssize_t limit=65536):
-        """A RouteChunk: the rules at about `limit` places of the hash. Go on with after=chunk.after until that is None.
+        """A RouteChunk: the rules at about `limit` places of the hash. Go on with after=chunk.after until
+        that is None.
 
         A rule that is there during the whole walk is in exactly one chunk, whatever else changes meanwhile.
         """

@@ -51,7 +51,7 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Adjacency:
-    """One next hop as the fast path uses it. MACs are 6 bytes; next_hop is 4 or 16 bytes, or empty for none."""
+    """One next hop as the fast path uses it. MACs are 6 bytes; next_hop is packed, or empty for none."""
 
     action: Action
     port: int = 0
@@ -73,9 +73,12 @@ class Interface:
 
 
 class Refusal(NamedTuple):
-    """A route that did not go in. reason: "full" (raise table.<key>) or "grace" (an lcore hangs: nothing is reused)."""
+    """A route that did not go in: its place in the batch, and why.
 
-    index: int
+    reason: "full" (raise table.<key>) or "grace" (an lcore hangs, so that nothing can be used again).
+    """
+
+    route: int
     reason: str
     key: str
 
@@ -113,7 +116,7 @@ class RouteChunk:
 class Lookup:
     """One address looked up both ways: `table_group` by the fast path's code, the rest among the rules.
 
-    They differ only when the segment is damaged. `prefix` is None and `group` 0 when no rule covers the address.
+    They differ only when the segment is damaged. No rule covers the address: `prefix` is None, `group` 0.
     """
 
     prefix: IPv4Network | IPv6Network | None

@@ -1,9 +1,10 @@
 """Every route, found by (prefix, length): open addressing with linear probing in the segment's writer's part.
 
 Invariants: a rule stands at or after its home slot with no empty slot between; no rule stands twice, except
-while a withdrawal closes its hole, and then the journal says where. A rule is published by one store of the word
-that holds its length. A covering route is found by probing the shorter lengths that are in use: at most 32 or
-128 probes, whose lines are fetched together. Readers use the same code with every length taken as in use.
+while a withdrawal closes its hole, and then the journal says where. A rule is published by one store of the
+word that holds its length. A covering route is found by probing the shorter lengths that are in use: at most
+32 or 128 probes, whose lines are fetched together. Readers use the same code with every length taken as in
+use.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -50,12 +51,18 @@ cdef inline uint64_t mask_lo(int length) noexcept nogil:
 
 
 cdef inline uint64_t pack(int length, uint8_t source, uint16_t group) noexcept nogil:
-    """The word that publishes a rule: bytes length + 1, source, group (little endian, as the struct has them)."""
+    """The word that publishes a rule.
+
+    Bytes length + 1, source, group (little endian, as the struct has them).
+    """
     return <uint64_t>(length + 1) | <uint64_t>source << 8 | <uint64_t>group << 16
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
-    """Spread the bits so that the top ones depend on all (finalizer of splitmix64, Steele et al. 2014, shortened)."""
+    """Spread the bits so that the top ones depend on all (finalizer of splitmix64, Steele et al.
+
+    2014, shortened).
+    """
     x = (x ^ (x >> 32)) * <uint64_t>0x9E3779B97F4A7C15
     return (x ^ (x >> 29)) * <uint64_t>0xBF58476D1CE4E5B9
 
@@ -112,7 +119,10 @@ cdef inline void place4(rules4 *r, uint32_t prefix, int length, uint8_t source, 
 
 
 cdef inline void close4(rules4 *r, dr_journal *journal, uint64_t hole) noexcept nogil:
-    """Take the rule at `hole` out and move later ones up. The journal follows, so that it can go on after a kill."""
+    """Take the rule at `hole` out and move later ones up.
+
+    The journal follows, so that it can go on after a kill.
+    """
     cdef uint64_t at = hole
     cdef uint64_t home
     journal.hole = hole + 1
@@ -190,7 +200,9 @@ cdef inline void place6(rules6 *r, uint64_t hi, uint64_t lo, int length, uint8_t
 
 
 cdef inline void close6(rules6 *r, dr_journal *journal, uint64_t hole) noexcept nogil:
-    """close4 for IPv6. A rule moved up is copied whole before the journal goes on, so a half copy is copied again."""
+    """close4 for IPv6. A rule moved up is copied whole before the journal goes on, so a half copy is copied
+    again.
+    """
     cdef uint64_t at = hole
     cdef uint64_t home
     cdef rule6 *rule

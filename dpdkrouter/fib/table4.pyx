@@ -1,10 +1,10 @@
 """Writer of the IPv4 table: DIR-24-8 painted in place, one entry a store.
 
-Each entry has a depth byte, the length of the rule that it shows (0 with group 0: none). Inserting paints the entries of the
-prefix's range whose depth is not greater; withdrawing repaints those whose depth is the same, which are the
-rule's own, with the covering rule. An entry is stored before its depth, so an operation cut off anywhere
-can simply be done again. Rules longer than /24 live in a block of 256 entries, which is filled before one store of the root
-entry publishes it, and retired when its last rule longer than /24 has gone.
+Each entry has a depth byte, the length of the rule that it shows (0 with group 0: none). Inserting paints the
+entries of the prefix's range whose depth is not greater; withdrawing repaints those whose depth is the same,
+which are the rule's own, with the covering rule. An entry is stored before its depth, so an operation cut off
+anywhere can simply be done again. Rules longer than /24 live in a block of 256 entries, which is filled
+before one store of the root entry publishes it, and retired when its last rule longer than /24 has gone.
 Called by Fib on the control thread; `fits` is asked before `insert`.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -57,7 +57,10 @@ cdef class Table4:
         self.extended_depth = extended_depth
 
     cdef bint derive(self) except *:
-        """Find the free blocks: those that no root entry names. False when two entries name one, or a block is not there."""
+        """Find the free blocks.
+
+        Those that no root entry names. False when two entries name one, or a block is not there.
+        """
         cdef uint8_t[::1] taken = bytearray(self.blocks)
         cdef uint32_t i, block
         for i in range(<uint32_t>ROOT):

@@ -1,12 +1,13 @@
 """Writer of the IPv6 table: the run-compressed trie that lookup6.pxd reads.
 
-A rule longer than /20 ends in the slots of one node: level = (length - 21) // 6. Inserting builds new nodes aside and
-publishes them by one store into the entry above (`prepare`, which may find no memory, then `commit`, which cannot
-fail); where the runs stay as they are, and in nodes wholly inside the rule's range, leaves are changed in place, each by one
-store. A leaf shows its owner's length: an insertion changes leaves whose owner is not longer, a withdrawal those whose
-owner has the rule's length, which inside its range is the rule itself. So an operation cut off anywhere is simply done
-again. A withdrawal never needs memory. A node in and below which no rule ends any more becomes a leaf of the node above.
-Called by Fib on the control thread. Invariant: a leaf in a node of level k has an owner no longer than 26 + 6k.
+A rule longer than /20 ends in the slots of one node: level = (length - 21) // 6. Inserting builds new nodes
+aside and publishes them by one store into the entry above (`prepare`, which may find no memory, then
+`commit`, which cannot fail); where the runs stay as they are, and in nodes wholly inside the rule's range,
+leaves are changed in place, each by one store. A leaf shows its owner's length: an insertion changes leaves
+whose owner is not longer, a withdrawal those whose owner has the rule's length, which inside its range is the
+rule itself. So an operation cut off anywhere is simply done again. A withdrawal never needs memory. A node in
+and below which no rule ends any more becomes a leaf of the node above. Called by Fib on the control thread.
+Invariant: a leaf in a node of level k has an owner no longer than 26 + 6k.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -130,7 +131,10 @@ cdef class Table6:
         return self.prepare_hang(&path, hi, lo, length, leaf)
 
     cdef bint prepare_node(self, uint32_t *at, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
-        """The rule ends in the node at `at`: build the node that takes its place, unless its runs stay the same."""
+        """The rule ends in the node at `at`.
+
+        Build the node that takes its place, unless its runs stay the same.
+        """
         cdef uint32_t slots[64]
         cdef int base = node_base(level_of(length))
         cdef int first = slot_at(hi, lo, base)
@@ -150,7 +154,10 @@ cdef class Table6:
         return True
 
     cdef bint prepare_hang(self, path6 *path, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
-        """The way down ends at a leaf: build the nodes from there to the rule's, and hang them in its place."""
+        """The way down ends at a leaf.
+
+        Build the nodes from there to the rule's, and hang them in its place.
+        """
         cdef uint32_t *at = path.entry[path.levels]
         cdef uint32_t *above
         cdef uint8_t *parent
@@ -181,7 +188,10 @@ cdef class Table6:
 
     cdef uint32_t chain(self, uint64_t hi, uint64_t lo, int length, uint32_t leaf, uint32_t inherited,
                         int top) noexcept:
-        """Nodes from the rule's level up to level `top`, all else showing `inherited`; the top one's entry, or 0."""
+        """Nodes from the rule's level up to level `top`, all else showing `inherited`.
+
+        The top one's entry, or 0.
+        """
         cdef uint32_t slots[64]
         cdef uint32_t child = leaf
         cdef int level, slot, first, n = range_of(length)
@@ -242,7 +252,10 @@ cdef class Table6:
                 dr_store_release_32(&at[run], leaf)
 
     cdef bint repaint(self, path6 *path, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
-        """Show another leaf where a rule is shown: its own runs, in place. False when no node of the rule's level is there."""
+        """Show another leaf where a rule is shown.
+
+        Its own runs, in place. False when no node of the rule's level is there.
+        """
         if length <= DR_IPV6_ROOT_BITS:
             path.levels = -1
             self.paint_root(hi, length, leaf, True)
@@ -261,13 +274,19 @@ cdef class Table6:
     # -- withdrawal --
 
     cdef void withdraw(self, uint64_t hi, uint64_t lo, int length, uint32_t cover) noexcept:
-        """Show the cover where the rule was shown; then give back what is no longer needed, if the queue has room."""
+        """Show the cover where the rule was shown.
+
+        Then give back what is no longer needed, if the queue has room.
+        """
         cdef path6 path
         if self.repaint(&path, hi, lo, length, cover):    # else done before, and collapsed
             self.collapse(&path)
 
     cdef void collapse(self, path6 *path) noexcept:
-        """From the path's last node upward, turn nodes in which no rule is left into leaves; shrink the first that stays."""
+        """From the path's last node upward, turn nodes in which no rule is left into leaves.
+
+        Shrink the first that stays.
+        """
         cdef uint32_t *at
         cdef uint8_t *node
         cdef int level
@@ -283,7 +302,9 @@ cdef class Table6:
             self.replace(at, entries_of(node)[0])
 
     cdef void shrink(self, uint32_t *at, int level) noexcept:
-        """Join the runs of a node that need not be apart, when that saves a unit and there is memory to do it."""
+        """Join the runs of a node that need not be apart, when that saves a unit and there is memory to do
+        it.
+        """
         cdef uint32_t slots[64]
         cdef uint8_t *node = node_at(self.trie, at[0])
         cdef int base = node_base(level)

@@ -1,11 +1,11 @@
 """One rule at a time: the rule in the hash, the table that the fast path reads, and the journal between them.
 
-Every operation goes: room is made sure of (nothing is published before) -> journal -> rule in the hash -> table -> journal
-cleared. The rule comes before the table because a withdrawal finds its cover in the hash, and so that an operation
-that a kill has cut off can be done again from its start: each step looks at what is there and makes it what it should be.
-`recover` does that on attach; an insertion for which there is no longer memory is undone instead, and then its
-table part had not begun. All allocators live in private memory and are derived by a walk.
-Base of Fib; control thread only.
+Every operation goes: room is made sure of (nothing is published before) -> journal -> rule in the hash ->
+table -> journal cleared. The rule comes before the table because a withdrawal finds its cover in the hash,
+and so that an operation that a kill has cut off can be done again from its start: each step looks at what is
+there and makes it what it should be. `recover` does that on attach; an insertion for which there is no longer
+memory is undone instead, and then its table part had not begun. All allocators live in private memory and are
+derived by a walk. Base of Fib; control thread only.
 """
 import os
 import time
@@ -169,7 +169,10 @@ cdef class Writer:
         return 0
 
     cdef bint reclaim_for_more(self) except *:
-        """Called when something did not fit: whether it is worth another try. Looks at the lcores now and then only."""
+        """Called when something did not fit.
+
+        Whether it is worth another try. Looks at the lcores now and then only.
+        """
         if self.grace.count == 0 and self.derived:
             return False
         self.in_vain += 1

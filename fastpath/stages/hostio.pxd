@@ -11,6 +11,8 @@ from fastpath.host cimport BOUNCE, host
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.dispose cimport PUNT_KIND_SHIFT
 from fastpath.stages.parking cimport park_packet
+from fastpath.stages.parse4 cimport IPV4_HEADER
+from fastpath.stages.parse6 cimport IPV6_HEADER
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.transmit cimport transmit
 from fastpath.state cimport BURST, ETHER, KIND_INJECTED, PORTS, count_drop
@@ -98,6 +100,14 @@ cdef inline uint32_t from_taps(host *h) noexcept nogil:
     return total
 
 
+cdef inline bint to_one_host(const uint8_t *ip, uint32_t length) noexcept nogil:
+    """A unicast packet of a family that is routed: what the kernel says on host0 for the link's own sake, such as MLD
+    reports (RFC 3810 5.2.14), ends here."""
+    if length >= IPV6_HEADER and ip[0] >> 4 == 6:
+        return ip[24] != 0xFF
+    return length >= IPV4_HEADER and ip[0] >> 4 == 4 and ip[16] < 0xE0
+
+
 cdef inline uint32_t from_host0(host *h) noexcept nogil:
     """What the kernel routes to far destinations: looked up like a received packet, its hop count kept."""
     cdef uint32_t n = 0
@@ -112,8 +122,12 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
         data = dr_data(m)
         memset(data, 0, 12)
         dr_put_be16(data + 12, TYPE_IPV6 if data[ETHER] >> 4 == 6 else TYPE_IPV4)
-        h.b.rx[n] = m
-        n += 1
+        if to_one_host(data + ETHER, m.data_len - ETHER):
+            h.b.rx[n] = m
+            n += 1
+        else:
+            count_drop(h.w, DropReason.inject_invalid)
+            rte_pktmbuf_free(m)
     if n:
         h.b.n = <uint16_t>n
         h.b.kind = KIND_INJECTED

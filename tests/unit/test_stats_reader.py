@@ -36,7 +36,11 @@ def reader(segment: Segment) -> Iterator[StatsReader]:
 def test_header(segment: Segment, reader: StatsReader) -> None:
     header = reader.header()
     assert (header.name, header.simd, header.dpdk, header.build_id) == (
-        "pop1", "x86-64-v3", "DPDK 22.11.11", "abc123")  # fmt: skip
+        "pop1",
+        "x86-64-v3",
+        "DPDK 22.11.11",
+        "abc123",
+    )
     assert (header.tsc_hz, header.started_ns) == (2_300_000_000, 1_700_000_000_000_000_000)
     assert (header.lcores, header.ports, header.alive, header.ready) == (3, 2, True, True)
     assert 0 <= header.heartbeat_age_s < 10
@@ -78,8 +82,18 @@ def test_a_killed_process_is_not_alive_before_it_is_reaped(segment: Segment, rea
 
 
 def test_lcores(segment: Segment, reader: StatsReader) -> None:
-    names = ("cpu", "polls", "cycles_busy", "cycles_idle", "rx_packets", "forwarded", "punted", "dropped",
-             "originated", "injected")  # fmt: skip
+    names = (
+        "cpu",
+        "polls",
+        "cycles_busy",
+        "cycles_idle",
+        "rx_packets",
+        "forwarded",
+        "punted",
+        "dropped",
+        "originated",
+        "injected",
+    )
     for number, name in enumerate(names):
         segment.set(f"lcore[2].{name}", 1000 + number)
     for bucket in range(8):
@@ -94,15 +108,25 @@ def test_lcores(segment: Segment, reader: StatsReader) -> None:
 
 
 def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
-    own = ("speed_mbps", "link_changes", "rx_queues", "tx_queues", "mtu", "numa", "rx_missed", "rx_errors",
-           "rx_no_mbuf", "tx_errors")  # fmt: skip
+    own = (
+        "speed_mbps",
+        "link_changes",
+        "rx_queues",
+        "tx_queues",
+        "mtu",
+        "numa",
+        "rx_missed",
+        "rx_errors",
+        "rx_no_mbuf",
+        "tx_errors",
+    )
     counted = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_drops", "injected", "originated")
     for number, name in enumerate(own):
         segment.set(f"port[1].{name}", 100 + number)
     segment.set("port[1].driver", b"net_ring")
     segment.set("port[1].mac", bytes.fromhex("020000000009"))
     segment.set("port[1].link_up", 1)
-    for slot in range(4):    # slot 3 is not in use: it must not count
+    for slot in range(4):  # slot 3 is not in use: it must not count
         for number, name in enumerate(counted):
             segment.set(f"lcore[{slot}].port[1].{name}", (number + 1) * 10**slot)
     quiet, busy = reader.ports()
@@ -148,7 +172,9 @@ def test_a_reader_that_is_late_skips_what_was_overwritten(segment: Segment, read
     tail, requests = reader.resolve_requests(0)
     assert tail == total
     positions = [int.from_bytes(address, "big") for _, _, address in requests]
-    assert positions == list(range(total - segment.ring + 1, total)), "the slot that is written next is not read"
+    assert positions == list(range(total - segment.ring + 1, total)), (
+        "the slot that is written next is not read"
+    )
     assert reader.resolve_requests(tail) == (total, [])
 
 
@@ -193,7 +219,14 @@ def test_no_segment_and_a_closed_reader(tmp_path: Path, segment: Segment) -> Non
     closed = StatsReader(segment.path)
     closed.close()
     closed.close()
-    for call in (closed.header, closed.lcores, closed.ports, closed.drops, closed.punts, closed.reopen_if_replaced,
-                 lambda: closed.resolve_requests(0)):  # fmt: skip
+    for call in (
+        closed.header,
+        closed.lcores,
+        closed.ports,
+        closed.drops,
+        closed.punts,
+        closed.reopen_if_replaced,
+        lambda: closed.resolve_requests(0),
+    ):
         with pytest.raises(SegmentError, match="closed"):
             call()

@@ -1,0 +1,6 @@
+from dpdkrouter.fib.grace import Grace
+
+class Table6:
+    @property
+    def left_behind(self) -> int: ...
+    def __init__(self, units: int, grace: Grace) -> None: ...

@@ -1,0 +1,176 @@
+"""Next-hop groups, adjacencies, interfaces; and that losing a member moves only its flows."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from table_model import apply, segment_path
+
+from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Limits, Member, TableFullError
+from dpdkrouter.fib.buckets import BUCKETS, assign, shares
+
+WEIGHTS = st.dictionaries(st.integers(1, 100), st.integers(1, 65535), min_size=1, max_size=64)
+
+
+@given(WEIGHTS)
+def test_shares_fill_all_buckets_by_weight(weights: dict[int, int]) -> None:
+    given_out = shares(weights)
+    assert sum(given_out.values()) == BUCKETS
+    assert min(given_out.values()) >= 1
+    heavier_first = sorted(weights, key=lambda member: -weights[member])
+    counts = [given_out[member] for member in heavier_first]
+    assert all(more >= fewer - 1 for more, fewer in zip(counts, counts[1:], strict=False))
+
+
+def test_shares_are_exact_when_they_can_be() -> None:
+    assert shares({1: 1, 2: 1}) == {1: 128, 2: 128}
+    assert shares({1: 3, 2: 1}) == {1: 192, 2: 64}
+    assert shares({i: 5 for i in range(64)}) == {i: 4 for i in range(64)}
+
+
+@given(WEIGHTS, st.data())
+def test_a_loss_moves_only_the_lost_members_flows_and_a_return_only_its_share(
+    weights: dict[int, int], data: st.DataObject
+) -> None:
+    before = assign(weights, [])
+    lost = data.draw(st.sampled_from(sorted(weights)))
+    rest = {member: weight for member, weight in weights.items() if member != lost}
+    if not rest:
+        return
+    after = assign(rest, before)
+    assert all(new == old for old, new in zip(before, after, strict=True) if old != lost)
+    again = assign(weights, after)
+    assert all(new in (old, lost) for old, new in zip(after, again, strict=True))
+    assert Counter(again) == Counter(shares(weights))
+
+
+@pytest.fixture
+def fib() -> Iterator[Fib]:
+    path = segment_path("/dev/shm", "groups")
+    fib = Fib.create(path, Limits(100, 100, 3, 4, 2, 1, 1))
+    yield fib
+    fib.close()
+    path.unlink()
+
+
+def hop(number: int) -> Adjacency:
+    return Adjacency(Action.FORWARD, number, bytes([2, 0, 0, 0, 0, number]), bytes([2, 0, 0, 0, 1, number]), 1500,
+                     bytes([192, 0, 2, number]))  # fmt: skip
+
+
+def test_an_adjacency_comes_back_as_it_was_set(fib: Fib) -> None:
+    index = fib.adjacency_create(hop(7))
+    assert fib.adjacencies() == {index: hop(7)}
+    waiting = Adjacency(Action.RESOLVE, 7, mtu=9000, next_hop=bytes(15) + b"\1")
+    fib.adjacency_set(index, waiting)
+    assert fib.reader.adjacency(index) == waiting
+    fib.adjacency_release(index)
+    assert fib.adjacencies() == {}
+    with pytest.raises(ValueError, match=f"adjacency {index}: not in use"):
+        fib.adjacency_set(index, waiting)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Adjacency(Action.FORWARD, 32), "port 32"),
+        (Adjacency(Action.FORWARD, 1, b"\2"), "not 6 bytes"),
+        (Adjacency(Action.FORWARD, 1, next_hop=b"123"), "next hop of 3 bytes"),
+        (Adjacency(Action.FORWARD, 1, mtu=65536), "MTU 65536"),
+    ],
+)
+def test_a_bad_adjacency_takes_nothing(fib: Fib, value: Adjacency, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        fib.adjacency_create(value)
+    assert fib.adjacencies() == {}
+    assert fib.reader.use()["adjacencies"].used == 0
+
+
+def test_a_group_sends_each_flow_to_its_bucket(fib: Fib) -> None:
+    one, two, three = (fib.adjacency_create(hop(i)) for i in (1, 2, 3))
+    group = fib.group_create([(one, 1)])
+    assert set(fib.reader.bucket_adjacencies(group)) == {one}
+    fib.group_update(group, [(two, 1), (one, 1)])
+    before = fib.reader.bucket_adjacencies(group)
+    assert Counter(before) == {one: 128, two: 128}
+    assert fib.groups() == {group: (Member(one, 1), Member(two, 1))}
+    fib.group_update(group, [(one, 1), (two, 1), (three, 2)])
+    between = fib.reader.bucket_adjacencies(group)
+    assert Counter(between) == {one: 64, two: 64, three: 128}
+    assert all(new in (old, three) for old, new in zip(before, between, strict=True))
+    fib.group_update(group, [(three, 9)])
+    assert set(fib.reader.bucket_adjacencies(group)) == {three}
+    assert [adjacency for _, adjacency in fib.reader.group(group)] == [hop(3)]
+
+
+def test_what_is_in_use_is_not_released(fib: Fib) -> None:
+    index = fib.adjacency_create(hop(1))
+    group = fib.group_create([(index, 1)])
+    apply(fib, 4, [(0, 0, group)])
+    with pytest.raises(ValueError, match=f"group {group}: 1 routes use it"):
+        fib.group_release(group)
+    with pytest.raises(ValueError, match=f"adjacency {index}: 1 groups use it"):
+        fib.adjacency_release(index)
+    apply(fib, 4, [(0, 0, 0)])
+    fib.group_release(group)
+    fib.adjacency_release(index)
+    assert (fib.groups(), fib.adjacencies()) == ({}, {})
+    with pytest.raises(ValueError, match="not in use"):
+        apply(fib, 4, [(0, 0, group)])
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([], "group of 0 members"),
+        ([(1, 1), (1, 2)], "an adjacency twice"),
+        ([(2, 1)], "adjacency 2 of a group: not in use"),
+        ([(0, 1)], "adjacency 0 of a group: not in use"),
+        ([(1, 0)], "weight 0 of adjacency 1"),
+        ([(1, 65536)], "weight 65536 of adjacency 1"),
+    ],
+)
+def test_a_bad_group_takes_nothing(fib: Fib, members: list[tuple[int, int]], says: str) -> None:
+    assert fib.adjacency_create(hop(1)) == 1
+    with pytest.raises(ValueError, match=says):
+        fib.group_create(members)
+    assert fib.reader.use()["groups"].used == 0
+
+
+def test_each_full_part_names_its_key(fib: Fib) -> None:
+    indices = [fib.adjacency_create(hop(i)) for i in range(4)]
+    with pytest.raises(TableFullError, match=r"raise table\.max_adjacencies") as full:
+        fib.adjacency_create(hop(9))
+    assert full.value.key == "max_adjacencies"
+    groups = [fib.group_create([(indices[i], 1), (indices[i + 1], 1)]) for i in range(2)]
+    with pytest.raises(TableFullError, match="max_ecmp_groups"):
+        fib.group_create([(indices[0], 1), (indices[3], 1)])
+    assert fib.groups().keys() == set(groups)
+    fib.group_create([(indices[0], 1)])
+    with pytest.raises(TableFullError, match="max_groups"):
+        fib.group_create([(indices[1], 1)])
+    for _ in range(20):    # what is given back can be had again
+        fib.group_update(groups[0], [(indices[0], 1)])
+        fib.group_update(groups[0], [(indices[0], 1), (indices[1], 3)])
+
+
+def test_interfaces_come_back(fib: Fib) -> None:
+    wan = Interface("wan0", 1500, bytes([192, 0, 2, 1]), bytes(15) + b"\1", b"\xfe\x80" + bytes(14))
+    fib.interface_set(3, wan)
+    fib.interface_set(4, Interface("lan0", 9000))
+    assert fib.reader.interfaces() == {3: wan, 4: Interface("lan0", 9000)}
+    fib.interface_set(3, None)
+    assert fib.reader.interfaces().keys() == {4}
+    with pytest.raises(ValueError, match="interface 32"):
+        fib.interface_set(32, wan)
+    with pytest.raises(ValueError, match="name of 1 to 15 bytes"):
+        fib.interface_set(0, Interface("x" * 16, 1500))
+
+
+def test_limits_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"table\.max_groups: found 40000: from 1 to 32767"):
+        Limits(max_groups=40000)
+
+
