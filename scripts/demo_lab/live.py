@@ -30,7 +30,7 @@ def second_terminal(demo: Demo) -> None:
         f"dpdkrouter route lookup {EAST.host4}",
         "dpdkrouter bgp routes 10.0.0.0/24",
         "dpdkrouter port stats",
-        " ".join(lab.inside(WEST.host, "mtr" if False else "traceroute", "-n", EAST.host4)),
+        " ".join(lab.inside(WEST.host, "traceroute", "-n", EAST.host4)),
         " ".join(lab.inside("client", "ping", SERVICE4)),
         " ".join(lab.birdc(WEST, "show", "route", "count")),
         f"dpdkrouter route add {EAST.host4}/32 --type blackhole   # and: dpdkrouter route del {EAST.host4}/32",
@@ -45,7 +45,7 @@ def second_terminal(demo: Demo) -> None:
 def _traffic(demo: Demo) -> Iterator[None]:
     """Pings in the background, so that counters move."""
     flows = [
-        subprocess.Popen(demo.lab.inside(source, "ping", "-q", "-i", "0.1", target), stdout=-3, stderr=-3)
+        subprocess.Popen(demo.lab.inside(source, "ping", "-q", "-i", "0.1", target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for source, target in ((WEST.host, EAST.host4), (WEST.host, EAST.host6), ("client", SERVICE4))
     ]
     try:

@@ -65,7 +65,7 @@ class Screen:
         if len(lines) > limit:
             lines = [*lines[: limit - 6], f"... {len(lines) - limit + 1} lines ...", *lines[-5:]]
         for line in lines:
-            self.line(f"    {line}")
+            self.line(f"    {line}".rstrip())
 
     def run(self, *words: str, ok: tuple[int, ...] = (0,), show: bool = True) -> str:
         """Show a command, run it, show its output (`show` False: it is for the check below) and return that."""

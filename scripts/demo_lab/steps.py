@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING, Any
 
 from demo_lab import counters
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from demo_lab.screen import Screen
     from demo_lab.topology import Lab, Site
 
-SESSIONS_S = 30
+SESSIONS_S = 20
 ROUTES_S = 30
 PINGS = 20
 
@@ -50,12 +51,16 @@ class Demo:
         return json.loads(self.screen.run("dpdkrouter", *words, "--json", show=False))
 
 
-def start(demo: Demo) -> None:
-    """The router starts: ports up, workers forwarding."""
-    screen = demo.screen
-    screen.heading("The router starts")
-    screen.command(*demo.router.command)
+def launch(demo: Demo) -> None:
+    """The router is started."""
+    demo.screen.heading("The router starts")
+    demo.screen.command(*demo.router.command)
     demo.router.start()
+
+
+def ready(demo: Demo) -> None:
+    """Its ports are up, its workers forward."""
+    screen = demo.screen
     demo.wait(lambda: demo.router.json("status")["fast_path"]["state"] == "forwarding", 30, "the fast path is ready")
     screen.run("dpdkrouter", "status")
     screen.run("dpdkrouter", "port", "show")
@@ -136,9 +141,9 @@ def lookup(demo: Demo) -> None:
         screen.check(resolved(), f"{address} leads out of wan1 to east's MAC", mac)
 
 
-def ping(demo: Demo, source: str, target: str, count: int = PINGS) -> None:
+def ping(demo: Demo, source: str, target: str, count: int = PINGS, interval_s: float = 0.05) -> None:
     """Ping from a host, none lost."""
-    words = demo.lab.inside(source, "ping", "-n", "-q", "-c", str(count), "-i", "0.05", "-W", "2", target)
+    words = demo.lab.inside(source, "ping", "-n", "-q", "-c", str(count), "-i", str(interval_s), "-W", "2", target)
     text = demo.screen.run(*words, ok=(0, 1))
     got = re.search(r"(\d+) received", text)
     demo.screen.check(
@@ -155,15 +160,15 @@ def traffic(demo: Demo) -> None:
         ping(demo, WEST.host, target)
     for target in (SERVICE4, SERVICE6):
         ping(demo, "client", target)
-    for target in (EAST.host4, EAST.host6):
-        udp_flow(demo, target)
+    ping(demo, WEST.host, EAST.host6, count=1000, interval_s=0.002)
+    udp_flow(demo, EAST.host4)
     counters.check(screen, demo.lab, demo.router, before)
 
 
 def udp_flow(demo: Demo, target: str) -> None:
     """Two seconds of iperf3 from host-west; hardly any datagram lost."""
     lab = demo.lab
-    server = lab.namespaces[EAST.host].start("iperf3", "-s", "-1", "-B", target, stdout=-3, stderr=-3)
+    server = lab.namespaces[EAST.host].start("iperf3", "-s", "-1", "-B", target, stdout=DEVNULL, stderr=DEVNULL)
     try:
         wait_for(lambda: ":5201" in lab.namespaces[EAST.host].run("ss", "-Hltn"), 5, "iperf3 -s")
         words = ("iperf3", "-c", target, "-u", "-b", "16M", "-l", "1000", "-t", "2", "-i", "0")
