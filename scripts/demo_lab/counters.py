@@ -3,7 +3,8 @@
 The hosts' side is the kernel's own (`nstat` in each host); the router's is `dpdkrouter status`. Whatever a host
 receives has crossed the router once, so over IPv4 and pings between hosts the workers' forwarded count rises by what
 the hosts' counts rise together; but for the first packets to a host that was not resolved yet, which the workers punted
-(class `resolve`) and which were parked until its MAC was there. IPv6's own count holds ND, which stays on its link: of IPv6 only pings are counted.
+(class `resolve`) and which were parked until its MAC was there. IPv6's own count holds ND, which stays on its link: of
+IPv6 only pings are counted.
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ def parse_nstat(text: str) -> dict[str, int]:
 
 def take(lab: Lab, router: Router) -> Counts:
     """All counts now, without showing anything."""
-    received = sum(
-        sum(parse_nstat(lab.namespaces[host].run("nstat", "-asz", *RECEIVED)).values()) for host in HOSTS
-    )
+    received = sum(sum(parse_nstat(lab.namespaces[host].run("nstat", "-asz", *RECEIVED)).values()) for host in HOSTS)
     lcores = router.json("status")["fast_path"].get("lcores", [])
     return Counts(received, sum(one["forwarded"] for one in lcores), router.json("drops")["punts"])
 

@@ -45,7 +45,11 @@ def second_terminal(demo: Demo) -> None:
 def _traffic(demo: Demo) -> Iterator[None]:
     """Pings in the background, so that counters move."""
     flows = [
-        subprocess.Popen(demo.lab.inside(source, "ping", "-q", "-i", "0.1", target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            demo.lab.inside(source, "ping", "-q", "-i", "0.1", target),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for source, target in ((WEST.host, EAST.host4), (WEST.host, EAST.host6), ("client", SERVICE4))
     ]
     try:

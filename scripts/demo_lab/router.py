@@ -155,7 +155,9 @@ class Router:
             announced=json.dumps(ANNOUNCED),
             metrics_port=self.metrics_url.split(":")[2].split("/")[0],
         )
-        ports = [(site.port, f"AS {site.asn}, {site.name}", [f"{site.router4}/30", f"{site.router6}/64"]) for site in SITES]
+        ports = [
+            (site.port, f"AS {site.asn}, {site.name}", [f"{site.router4}/30", f"{site.router6}/64"]) for site in SITES
+        ]
         ports.append(("lan0", "clients", ["203.0.113.1/24", "2001:db8:100::1/64"]))
         for number, (port, description, addresses) in enumerate(ports):
             text += _PORT.format(

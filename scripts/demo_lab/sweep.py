@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def sweep() -> list[str]:
     """Remove what dead demos left; returns what that was."""
     removed = [f"process {pid}" for pid in _end_processes()]
     removed += [f"namespace {name}" for name in sweep_namespaces(PREFIX)]
+    for device in Path("/sys/class/net").glob(f"{PREFIX}[0-9]*"):
+        if _dead(device.name):
+            subprocess.run(["ip", "link", "delete", device.name], capture_output=True, check=False)
+            removed.append(f"interface {device.name}")
     for place, pattern in _PLACES:
         for path in place.glob(pattern):
             if _dead(path.name):
@@ -47,7 +52,7 @@ def sweep() -> list[str]:
 
 def _dead(name: str) -> bool:
     """Whether a name carries the pid of a demo that has ended."""
-    found = re.search(rf"{PREFIX}-(\d+)", name)
+    found = re.search(rf"{PREFIX}-?(\d+)", name)
     return found is not None and not Path(f"/proc/{found[1]}").exists()
 
 

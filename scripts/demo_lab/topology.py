@@ -156,7 +156,7 @@ class Lab:
 
     def _make_site(self, stack: ExitStack, site: Site) -> None:
         peer, host = self._namespace(stack, site.name), self._namespace(stack, site.host)
-        self._port_veth(peer, site.port)
+        self._port_veth(stack, peer, site.port)
         veth_pair((peer, "lan"), (host, "eth0"))
         peer.address("eth0", f"{site.peer4}/30", f"{site.peer6}/64")
         peer.address("lan", f"{site.gateway4}/25", f"{site.gateway6}/64")
@@ -175,15 +175,17 @@ class Lab:
 
     def _make_client(self, stack: ExitStack) -> None:
         client = self._namespace(stack, "client")
-        self._port_veth(client, "lan0")
+        self._port_veth(stack, client, "lan0")
         client.address("eth0", f"{CLIENT4}/24", f"{CLIENT6}/64")
         client.route("0.0.0.0/0", "via", "203.0.113.1")
         client.route("::/0", "via", "2001:db8:100::1")
 
-    def _port_veth(self, namespace: Namespace, port: str) -> None:
+    def _port_veth(self, stack: ExitStack, namespace: Namespace, port: str) -> None:
         """A veth from a namespace's eth0 to the host's namespace, where its end is left to the router's fast path."""
         device = self.device(port)
         _run("ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", namespace.name)
+        # A namespace takes its veths with it, but some time after its deletion.
+        stack.callback(subprocess.run, ["ip", "link", "delete", device], capture_output=True, check=False)
         for family, key, value in (
             ("ipv6", "disable_ipv6", 1),
             ("ipv4", "forwarding", 0),
