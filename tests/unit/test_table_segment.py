@@ -77,7 +77,7 @@ def test_a_full_pool_is_an_error_that_counts_the_missing_pages(folder: str, says
 
 
 def test_no_directory_is_said_so() -> None:
-    with pytest.raises(SegmentError, match="mount hugetlbfs on /dev/nowhere, or set fastpath.hugepages = false"):
+    with pytest.raises(SegmentError, match=r"mount hugetlbfs on /dev/nowhere, or set fastpath\.hugepages = false"):
         segment.create("/dev/nowhere/routes", 1)
 
 
