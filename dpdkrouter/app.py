@@ -29,7 +29,7 @@ from dpdkrouter.fib.limits import Limits
 from dpdkrouter.fib.programmer import Programmer
 from dpdkrouter.hoststack import HostStack
 from dpdkrouter.lock import InstanceLock
-from dpdkrouter.metrics import MetricsServer
+from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib
@@ -42,6 +42,8 @@ from dpdkrouter.sources.feed_server import FeedServer
 
 if TYPE_CHECKING:
     from dpdkrouter.config import Config
+    from dpdkrouter.rib.attributes import Attributes
+    from dpdkrouter.sources.batch import Network
 
 log = logging.getLogger("control")
 
@@ -59,7 +61,9 @@ class Control:
         self.config = config
         self.paths = InstancePaths.of(config)
         self.started = time.monotonic()
-        self.fib = Fib.open(self.paths.routes, Limits(**config.table.model_dump()), config.router.name)
+        self.fib = Fib.open(
+            self.paths.routes, Limits(**config.table.model_dump()), config.router.name, str(self.paths.stats)
+        )
         for source in Source.__members__.values():
             self.fib.mark_stale(source)
         bgp = config.bgp
@@ -106,7 +110,7 @@ class Control:
         if self.neighbours.replace(neighbour_routes(self.host.neighbours)):
             self.changed()
 
-    def set_cli_routes(self, routes: dict[static.Network, static.Attributes]) -> None:
+    def set_cli_routes(self, routes: dict[Network, Attributes]) -> None:
         """The CLI's routes, whole; kept for a restart."""
         static.save(self.paths.cli_routes, routes.items())
         self.cli.replace(routes)
@@ -129,8 +133,14 @@ class Control:
             log.error("%s: damaged, its routes are lost: %s", self.paths.cli_routes, error)
         self.converge()
         swept = self.programmer.sweep(_LOCAL_SOURCES)
-        log.info("route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
-                 self.paths.routes, *self.fib.counts(), swept)
+        use = self.fib.reader.use()
+        log.info(
+            "route segment %s: %d IPv4, %d IPv6 routes, %d stale ones swept",
+            self.paths.routes,
+            use["ipv4_routes"].used,
+            use["ipv6_routes"].used,
+            swept,
+        )
 
     # ---- tasks
 
@@ -145,9 +155,7 @@ class Control:
             self._first_routes()
             self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.changed))
             methods = Methods(self)
-            await stack.enter_async_context(
-                ApiServer(self.paths.api_socket, self.config.api.group, methods.table())
-            )
+            await stack.enter_async_context(ApiServer(self.paths.api_socket, self.config.api.group, methods.table()))
             stack.enter_context(MetricsServer(self.config, self.paths, methods))
             log.info("ready")
             async with asyncio.TaskGroup() as tasks:
@@ -216,7 +224,6 @@ class Control:
             return
         if self.host.pid != header.pid:
             log.info("fast path: pid %d, SIMD %s", header.pid, header.simd)
-            self.fib.watch(self.paths.stats)
             await self.host.fast_path_up(header.pid, self.stats.ports())
             self.refresh_neighbours()
         self._follow_links()

@@ -11,6 +11,8 @@
     │   ├── SegmentMissingError    1  ... it is not there
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
+    ├── ApiError                   1  the API socket cannot be made
+    ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
     └── BgpError                   1  ExaBGP cannot be configured or started
@@ -59,7 +61,7 @@ class ConfigError(DpdkrouterError):
     exit_code = 2
 
 
-class ConfigErrors(ConfigError):  # noqa: N818 - several errors in one
+class ConfigErrors(ConfigError):
     """All problems found in one configuration, sorted by file and line; `str()` gives one line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -104,6 +106,14 @@ class SegmentVersionError(SegmentError):
 
 class SegmentSpaceError(SegmentError):
     """The segment's pages cannot be reserved."""
+
+
+class ApiError(DpdkrouterError):
+    """The API socket cannot be made."""
+
+
+class MetricsError(DpdkrouterError):
+    """The metrics page cannot be served."""
 
 
 class FastPathError(DpdkrouterError):

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.errors import HostError
 from dpdkrouter.fib.records import Interface
-from dpdkrouter.host import Neighbours, Taps, Twin, link_local, prepare
+from dpdkrouter.host.neighbours import Neighbours
+from dpdkrouter.host.plan import Twin, link_local
+from dpdkrouter.host.setup import prepare
+from dpdkrouter.host.taps import Taps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,9 +95,7 @@ class HostStack:
 
     async def _follow_kernel(self) -> None:
         kernel = Neighbours(self._config.router.namespace, self._taps.indexes(), in_use=self._in_use)
-        kernel.set_static(
-            {(n.port, n.address): bytes.fromhex(n.mac.replace(":", "")) for n in self._config.neighbors}
-        )
+        kernel.set_static({(n.port, n.address): bytes.fromhex(n.mac.replace(":", "")) for n in self._config.neighbors})
         await kernel.start()
         known = {(self._numbers[one.port], one.address): one.mac for one in kernel.usable() if one.mac is not None}
         for key in self.neighbours.keys() - known.keys():

@@ -12,7 +12,9 @@ LEVEL_VARIABLE = "DPDKROUTER_LOG"
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        text = f"{self.formatTime(record, '%H:%M:%S')}.{int(record.msecs):03d} {record.name}: {level}{record.getMessage()}"
+        text = (
+            f"{self.formatTime(record, '%H:%M:%S')}.{int(record.msecs):03d} {record.name}: {level}{record.getMessage()}"
+        )
         return text if record.exc_info is None else f"{text}\n{self.formatException(record.exc_info)}"
 
 

@@ -1,7 +1,8 @@
 """`dpdkrouter run`: the three programs in the foreground, for labs and demos; systemd does this in production.
 
-Each is a process of its own, started again when it ends, none a child of another of the three. When this process is told
-to stop, it stops them (BGP first, fast path last) and removes what a lab should not leave: namespace, segments, run directory.
+Each is a process of its own, started again when it ends, none a child of another of the three. When this process is
+told to stop, it stops them (BGP first, control last) and removes what a lab should not leave: namespace, segments, run
+directory.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class Supervisor:
     def _tend(self, program: Program) -> int:
         """Start what does not run. Returns an exit code when it never will."""
         if program.process is None:
-            self._start(program)
+            # ExaBGP runs inside the namespace, which the control process makes
+            if program.name != "bgp" or namespace.exists(self._config.router.namespace):
+                self._start(program)
             return 0
         code = program.process.poll()
         if code is None:
@@ -94,7 +97,8 @@ class Supervisor:
 
     def _start(self, program: Program) -> None:
         # A session of its own: Ctrl-C reaches only us, and we end them in order.
-        command = [sys.executable, "-m", "dpdkrouter", program.name, str(self._path)]
+        verb = ["bgp", "run"] if program.name == "bgp" else [program.name]
+        command = [sys.executable, "-m", "dpdkrouter", *verb, str(self._path)]
         program.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         program.started = time.monotonic()
         log.info("%s: pid %d", program.name, program.process.pid)
@@ -128,7 +132,12 @@ def main(config: Config, path: Path) -> int:
         made = paths.run / "namespace-made"
         if not namespace.exists(config.router.namespace):
             made.touch()  # also after a crash of ours the next run knows that it may remove it
-        log.info("router %s, namespace %s, pid %d; Ctrl-C ends it", config.router.name, config.router.namespace, os.getpid())
+        log.info(
+            "router %s, namespace %s, pid %d; Ctrl-C ends it",
+            config.router.name,
+            config.router.namespace,
+            os.getpid(),
+        )
         code = Supervisor(config, path).run()
         clean_up(config, paths, remove_namespace=made.exists())
     return code

@@ -1,14 +1,14 @@
 """The fast path process's memory: one `router` with its ports, rings, workers and host thread, made from Python
 before the workers start and driven by its main thread, which is the host thread.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strncpy
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 import os
 
 from dpdkrouter.errors import FastPathError
-from fastpath.atomic cimport dr_load_acquire_64, dr_store_release_32, dr_store_release_64
+from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
 from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
 from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_stop,
@@ -17,7 +17,7 @@ from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
-from fastpath.layout cimport (DR_MAX_LCORES, DR_MAX_PORTS, DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
+from fastpath.layout cimport (DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
 from fastpath.port cimport open_device, opened
 from fastpath.reasons cimport PuntClass
@@ -27,8 +27,7 @@ from fastpath.stages.idle cimport offline, online, quiescent
 from fastpath.stages.parking cimport tend_parks
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, KIND_RECEIVED, PORTS, router, rx_pair, worker
-from fastpath.tables cimport tables_bind
+from fastpath.state cimport CLASSES, PORTS, router, rx_pair, worker
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -74,7 +73,8 @@ cdef class Router:
     cdef bint running
 
     def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, sleep_when_idle: bool) -> None:
-        """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order. mbufs, data_room (bytes): the one pool."""
+        """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order.
+        mbufs, data_room (bytes): the one pool."""
         self.r = <router *>allocate(sizeof(router), "router")
         self.h = <host *>allocate(sizeof(host), "host")
         self.stats = stats

@@ -1,7 +1,7 @@
 """Segment files: made whole, published by rename, checked before they are trusted, mapped.
 
-Two kinds share this code: the route segment (written by the control process) and the stats segment (written
-by the fast path). A segment is a file on hugetlbfs or, without huge pages, on /dev/shm; the caller names it.
+Two kinds share this code: the route segment (written by the control process) and the stats segment (written by
+the fast path). A segment is a file on hugetlbfs or, without huge pages, on /dev/shm; the caller names it.
 What holds:
   * every page is reserved when the file is made, so a full pool is an error then and never a SIGBUS later;
   * a file appears under its name only when its maker has filled it in (`publish`), and is never truncated:
@@ -40,14 +40,12 @@ _KINDS = {
     ROUTE: (layout.DR_ROUTE_MAGIC, layout.DR_ROUTE_VERSION, sizeof(layout.dr_route_header)),
     STATS: (layout.DR_STATS_MAGIC, layout.DR_STATS_VERSION, sizeof(layout.dr_stats_header)),
 }
+# sizeof is unsigned: the usual negation trick would wrap
 STATS_BYTES = (sizeof(layout.dr_stats) + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
 cdef class Mapping:
-    """One mapped segment file.
-
-    `base` is for other compiled modules; the mapping ends with close() or the object.
-    """
+    """One mapped segment file. `base` is for other compiled modules; the mapping ends with close() or the object."""
 
     def __cinit__(self):
         self.fd = -1
@@ -150,10 +148,9 @@ def create(path, size, int mode=0o644) -> Mapping:
 def attach(path, str kind, str access=READERS, bint lock=False) -> Mapping:
     """Map a published segment.
 
-    kind: ROUTE or STATS. access: READERS (what the fast path maps of the route segment; all of a stats
-    segment), WHOLE (read only), WRITE. `lock`: be its only writer. Raises SegmentMissingError,
-    SegmentVersionError, SegmentError (not a segment, or sizes that the file does not have),
-    AlreadyRunningError.
+    kind: ROUTE or STATS. access: READERS (what the fast path maps of the route segment; all of a stats segment),
+    WHOLE (read only), WRITE. `lock`: be its only writer. Raises SegmentMissingError, SegmentVersionError,
+    SegmentError (not a segment, or sizes that the file does not have), AlreadyRunningError.
     """
     target = Path(path)
     flags = os.O_RDWR if access == WRITE else os.O_RDONLY

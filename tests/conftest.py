@@ -24,8 +24,7 @@ def root() -> None:
 def hugepages(root: None) -> Path:
     """The hugetlbfs mount; at least 512 MiB of 2 MiB pages were free when the session first asked."""
     mounted = any(
-        line.split()[1:3] == ["/dev/hugepages", "hugetlbfs"]
-        for line in Path("/proc/mounts").read_text().splitlines()
+        line.split()[1:3] == ["/dev/hugepages", "hugetlbfs"] for line in Path("/proc/mounts").read_text().splitlines()
     )
     if not mounted:
         pytest.fail("hugetlbfs is not mounted on /dev/hugepages; run scripts/setup")

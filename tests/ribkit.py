@@ -1,15 +1,20 @@
-"""Shorthands of the RIB's tests: prefixes as text, attributes in a line, the Loc-RIB as a dict by replaying deltas."""
+"""Shorthands of the RIB's tests: prefixes as text, attributes in a line, the Loc-RIB as a dict by replaying
+deltas.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from array import array
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.rib.attributes import Attributes, NextHop, Segment, SegmentKind
-from dpdkrouter.rib.table import Rib
-from dpdkrouter.rib.views import Delta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dpdkrouter.rib.table import Rib
+    from dpdkrouter.rib.views import Delta
 
 Table = dict[tuple[int, bytes, int], tuple[int, int]]
 
@@ -53,7 +58,7 @@ def withdraw(rib: Rib, origin: int, *prefixes: str, path_ids: Sequence[int] | No
 
 
 def replay(table: Table, delta: Delta) -> None:
-    """Apply a delta as the FIB writer would; fails when it says something twice or withdraws what is not there."""
+    """Apply a delta as the FIB writer would; fails when it repeats itself or withdraws what is not there."""
     for family, width in ((4, 4), (6, 16)):
         part = delta.family(family)
         assert len(part.prefixes) == len(part) * width

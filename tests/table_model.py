@@ -74,9 +74,7 @@ def fill_groups(fib: Fib, count: int) -> list[int]:
         fib.group_create(
             [
                 (
-                    fib.adjacency_create(
-                        Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))
-                    ),
+                    fib.adjacency_create(Adjacency(Action.FORWARD, i % 32, bytes([2, 0, 0, 0, i >> 8, i & 255]))),
                     1,
                 )
             ]

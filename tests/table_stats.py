@@ -14,7 +14,7 @@ MAGIC = 0x3154415453445244
 OFFLINE = (1 << 64) - 1
 HEADER_BYTES = 320
 PID_AT = 24
-LCORES_AT = 4096 + 32 * 128 + 64 + 256 * 32    # header page, ports, resolve ring
+LCORES_AT = 4096 + 32 * 128 + 64 + 256 * 32  # header page, ports, resolve ring
 LCORE_BYTES = 64 + 128 + 64 + 512 + 64 + 32 * 64
 
 
@@ -24,7 +24,9 @@ class Stats:
     def __init__(self, path: Path, lcores: int) -> None:
         self.mapping: Mapping = create(path, STATS_BYTES)
         self._view = self.mapping.view()
-        struct.pack_into("=QIIQQQ", self._view, 0, MAGIC, 1, HEADER_BYTES, STATS_BYTES, os.getpid(), start_time(os.getpid()))
+        struct.pack_into(
+            "=QIIQQQ", self._view, 0, MAGIC, 1, HEADER_BYTES, STATS_BYTES, os.getpid(), start_time(os.getpid())
+        )
         for lcore in range(lcores):
             struct.pack_into("=QI", self._view, LCORES_AT + lcore * LCORE_BYTES, 0, 1)
         self.mapping.publish()

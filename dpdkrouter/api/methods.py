@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 CHUNK = 512
-_SOURCES = {source.name.lower(): source for source in Source.__members__.values()}
+_SOURCES = {name.lower(): source for name, source in Source.__members__.items()}
+_SOURCE_NAMES = {source: name for name, source in _SOURCES.items()}
+_STEP_NAMES = {step: name.lower().replace("_", " ") for name, step in Step.__members__.items()}
 
 
 def prefix_text(packed: bytes, length: int) -> str:
@@ -80,8 +82,14 @@ class Methods:
         for counts in self._control.rib.counts().sources:
             for i, family in enumerate(("ipv4", "ipv6")):
                 if counts.paths[i]:
-                    rows.append({"source": counts.source.name.lower(), "family": family, "paths": counts.paths[i],
-                                 "best": counts.best[i]})
+                    rows.append(
+                        {
+                            "source": _SOURCE_NAMES[counts.source],
+                            "family": family,
+                            "paths": counts.paths[i],
+                            "best": counts.best[i],
+                        }
+                    )
         return rows
 
     def neighbor_show(self, _: Params) -> Iterator[dict[str, Any]]:
@@ -90,8 +98,13 @@ class Methods:
         fixed = {(one.port, one.address) for one in config.neighbors}
         for (port, address), mac in sorted(self._control.host.neighbours.items(), key=lambda item: str(item[0])):
             name = config.ports[port].name
-            yield {"port": name, "address": str(address), "mac": mac.hex(":"), "state": "resolved",
-                   "source": "static" if (name, address) in fixed else "kernel"}
+            yield {
+                "port": name,
+                "address": str(address),
+                "mac": mac.hex(":"),
+                "state": "resolved",
+                "source": "static" if (name, address) in fixed else "kernel",
+            }
 
     # ---- routes
 
@@ -104,7 +117,12 @@ class Methods:
         control.set_cli_routes({**control.cli.routes, prefix: attributes})
         best = control.rib.paths(prefix.version, prefix.network_address.packed, prefix.prefixlen)
         mine = next(path for path in best if path.source == Source.CLI)
-        return {"prefix": str(prefix), "best": mine.best, "reachable": mine.reachable, "reason": _reason(mine)}
+        return {
+            "prefix": str(prefix),
+            "best": mine.best,
+            "reachable": mine.reachable,
+            "reason": _reason(mine),
+        }
 
     def route_del(self, params: Params) -> dict[str, Any]:
         """Remove a route of source CLI."""
@@ -115,20 +133,22 @@ class Methods:
         self._control.set_cli_routes(routes)
         return {"prefix": str(prefix)}
 
-    def route_show(self, params: Params) -> Iterator[dict[str, Any]]:
+    def route_show(self, params: Params) -> Iterator[dict[str, Any] | None]:
         """Routes of the RIB; best paths only, unless `all`."""
         wanted = params.get("source")
         if wanted is not None and wanted not in _SOURCES:
             raise RequestError(f"source {wanted!r}: must be one of {', '.join(_SOURCES)}")
         for family, packed, length in self._prefixes(params):
+            yield None  # a filter may let nothing through for long: the server goes on routing in between
             for path in self._control.rib.paths(family, packed, length):
-                if (path.best or path.multipath or params.get("all")) and wanted in (None, path.source.name.lower()):
+                shown = path.best or path.multipath or params.get("all")
+                if shown and wanted in (None, _SOURCE_NAMES[path.source]):
                     yield self._route(packed, length, path)
 
     def _route(self, packed: bytes, length: int, path: Path) -> dict[str, Any]:
         return {
             "prefix": prefix_text(packed, length),
-            "source": path.source.name.lower(),
+            "source": _SOURCE_NAMES[path.source],
             "peer": path.peer_address,
             "best": path.best,
             "stale": path.stale,
@@ -182,9 +202,18 @@ class Methods:
             "asn": router.asn,
             "feed": "json" if self._control.feed.connected else "absent",
             "peers": [
-                {"address": v.peer, "asn": v.asn, "description": v.description, "state": v.state,
-                 "since_s": round(now - v.since, 1), "prefixes": dict(v.prefixes), "updates": v.updates,
-                 "last_error": v.last_error, "flaps": v.flaps, "pending": list(v.pending)}
+                {
+                    "address": v.peer,
+                    "asn": v.asn,
+                    "description": v.description,
+                    "state": v.state,
+                    "since_s": round(now - v.since, 1),
+                    "prefixes": dict(v.prefixes),
+                    "updates": v.updates,
+                    "last_error": v.last_error,
+                    "flaps": v.flaps,
+                    "pending": list(v.pending),
+                }
                 for v in views
             ],
         }
@@ -223,4 +252,4 @@ class Methods:
 
 def _reason(path: Path) -> str:
     """The decision step that a path lost at, or `best`."""
-    return next(name for name, step in Step.__members__.items() if step == path.step).lower().replace("_", " ")
+    return _STEP_NAMES[path.step]

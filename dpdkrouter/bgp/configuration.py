@@ -71,8 +71,7 @@ def _neighbor(peer: BgpPeer, api_name: str) -> list[str]:
     local = _address(peer.local_address, "local_address")
     if address.version != local.version:
         raise BgpError(
-            f"neighbour {address}: local_address {local} is of the other family; "
-            f"give an IPv{address.version} address"
+            f"neighbour {address}: local_address {local} is of the other family; give an IPv{address.version} address"
         )
     if not peer.families or any(family not in FAMILIES for family in peer.families):
         raise BgpError(f"neighbour {address}: families {peer.families!r}; allowed: {', '.join(FAMILIES)}")

@@ -138,14 +138,4 @@ class FeedError:
     reason: str
 
 
-Event = (
-    Hello
-    | PeerUp
-    | PeerDown
-    | Update
-    | MalformedUpdate
-    | EndOfRib
-    | RefreshMark
-    | NotificationEvent
-    | FeedError
-)
+Event = Hello | PeerUp | PeerDown | Update | MalformedUpdate | EndOfRib | RefreshMark | NotificationEvent | FeedError

@@ -54,9 +54,7 @@ class PeerStates:
             kind, neighbor = message["type"], message["neighbor"]
             address = neighbor["address"]["peer"]
             if kind == "open" and neighbor.get("direction") == "receive":
-                self._peers.setdefault(address, {"address": address, "state": "down"})["open"] = neighbor[
-                    "open"
-                ]
+                self._peers.setdefault(address, {"address": address, "state": "down"})["open"] = neighbor["open"]
             elif kind == "state" and neighbor["state"] in ("up", "down"):
                 peer = self._peers.setdefault(address, {"address": address})
                 peer["state"] = neighbor["state"]

@@ -80,9 +80,7 @@ def check_version() -> None:
     try:
         found = importlib.metadata.version("exabgp")
     except importlib.metadata.PackageNotFoundError:
-        raise BgpError(
-            f"exabgp is not installed for {sys.executable}: pip install exabgp=={EXABGP_VERSION}"
-        ) from None
+        raise BgpError(f"exabgp is not installed for {sys.executable}: pip install exabgp=={EXABGP_VERSION}") from None
     if found != EXABGP_VERSION:
         raise BgpError(
             f"exabgp {found} is installed for {sys.executable}, {EXABGP_VERSION} is needed: "
@@ -110,8 +108,7 @@ def enter_namespace(name: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise BgpError(
-            f"network namespace {name} can't be opened ({path}: {error.strerror}): "
-            "start `dpdkrouter control` first"
+            f"network namespace {name} can't be opened ({path}: {error.strerror}): start `dpdkrouter control` first"
         ) from None
     try:
         if _libc.setns(fd, _CLONE_NEWNET) != 0:
@@ -159,9 +156,7 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise AlreadyRunningError(
-                f"dpdkrouter bgp runs already (pid {pid}, lock {path}): stop it first"
-            ) from None
+            raise AlreadyRunningError(f"dpdkrouter bgp runs already (pid {pid}, lock {path}): stop it first") from None
         # The one before may have removed the file between our open and our lock: then the lock is on a dead
         # file.
         with contextlib.suppress(FileNotFoundError):

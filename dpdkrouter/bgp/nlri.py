@@ -90,9 +90,7 @@ def next_hop_groups(groups: dict[str, Any]) -> list[NextHopGroup]:
             usable = group.next_hop if group.next_hop is not None else twin.link_local
             group = NextHopGroup(group.text, usable, twin.link_local, group.routes)
         joined.append(group)
-    return joined + [
-        NextHopGroup(other.text, other.link_local, other.link_local, other.routes) for other in local
-    ]
+    return joined + [NextHopGroup(other.text, other.link_local, other.link_local, other.routes) for other in local]
 
 
 def _next_hop(text: str) -> tuple[bytes | None, bytes | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 PCI = re.compile(r"(?:([0-9a-fA-F]{4}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])")
 VDEV = re.compile(r"(net_[a-z][A-Za-z0-9_]*?|eth_[a-z][A-Za-z0-9_]*?|virtio_user)[0-9]*")
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+ARGUMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)(?:=(.*)|(\(.*\)))?")  # KEY, KEY=VALUE or KEY(VALUE)
 NAME_BYTES = 63  # RTE_DEV_NAME_MAX_LEN less the end
 
 INTERFACE_KEYS = {
@@ -75,10 +75,10 @@ def _split(text: str) -> list[str]:
 def _arguments(parts: list[str]) -> tuple[tuple[str, str], ...]:
     args = []
     for part in parts:
-        key, _, value = part.partition("=")
-        if KEY.fullmatch(key) is None:
+        match = ARGUMENT.fullmatch(part)
+        if match is None:
             raise ValueError("must have arguments KEY=VALUE separated by single commas")
-        args.append((key, value))
+        args.append((match[1], match[2] or match[3] or ""))
     return tuple(args)
 
 

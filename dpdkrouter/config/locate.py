@@ -9,7 +9,7 @@ them with recursion and memory that grows with the square of the depth. Called b
 import contextlib
 import re
 import tomllib
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -55,7 +55,7 @@ class _Scanner:
         self.newlines = [match.start() for match in re.finditer("\n", self.text)]
 
     def line(self) -> int:
-        return bisect_right(self.newlines, self.at - 1) + 1
+        return bisect_left(self.newlines, self.at) + 1
 
     def record(self, path: KeyPath) -> None:
         if len(path) > MAX_DEPTH:
@@ -63,7 +63,7 @@ class _Scanner:
             raise _StopError
         self.lines.setdefault(path, self.line())
 
-    def skip(self, pattern: re.Pattern[str]) -> str:
+    def take(self, pattern: re.Pattern[str]) -> str:
         """Passes what the pattern matches here; at least one character where the pattern demands one."""
         match = pattern.match(self.text, self.at)
         if match is None:
@@ -85,28 +85,25 @@ class _Scanner:
         """Passes a string of any of the four kinds and returns it with its quotes."""
         for pattern in _STRINGS:
             if pattern.match(self.text, self.at):
-                return self.skip(pattern)
+                return self.take(pattern)
         raise _StopError
 
     def key(self) -> list[str]:
         """Passes a dotted key."""
         parts: list[str] = []
         while True:
-            if len(parts) == MAX_DEPTH:
-                self.too_deep = self.line()
-                raise _StopError
-            self.skip(_SPACE)
+            self.take(_SPACE)
             if self.text.startswith(('"', "'"), self.at):
                 parts.append(_unquote(self.string()))
             else:
-                parts.append(self.skip(_BARE_KEY))
-            self.skip(_SPACE)
+                parts.append(self.take(_BARE_KEY))
+            self.take(_SPACE)
             if not self.accept("."):
                 return parts
 
     def document(self) -> None:
         table: KeyPath = ()
-        while self.skip(_BLANK) is not None and self.at < len(self.text):
+        while self.take(_BLANK) is not None and self.at < len(self.text):
             if self.accept("[["):
                 table = self.header("]]")
             elif self.accept("["):
@@ -145,7 +142,7 @@ class _Scanner:
             path = (*path, part)
             self.record(path)
         self.expect("=")
-        self.skip(_SPACE)
+        self.take(_SPACE)
         self.value(path)
 
     def value(self, path: KeyPath) -> None:
@@ -156,29 +153,29 @@ class _Scanner:
         elif self.text.startswith(('"', "'"), self.at):
             self.string()
         else:
-            self.skip(_BARE_VALUE)
+            self.take(_BARE_VALUE)
 
     def array(self, path: KeyPath) -> None:
         index = 0
         while True:
-            self.skip(_BLANK)
+            self.take(_BLANK)
             if self.accept("]"):
                 return
             self.record((*path, index))
             self.value((*path, index))
             index += 1
-            self.skip(_BLANK)
+            self.take(_BLANK)
             if not self.accept(","):
                 self.expect("]")
                 return
 
     def inline_table(self, path: KeyPath) -> None:
         while True:
-            self.skip(_BLANK)
+            self.take(_BLANK)
             if self.accept("}"):
                 return
             self.pair(path)
-            self.skip(_BLANK)
+            self.take(_BLANK)
             if not self.accept(","):
                 self.expect("}")
                 return

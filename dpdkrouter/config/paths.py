@@ -40,9 +40,7 @@ class InstancePaths:
             return root / path.relative_to("/")
 
         segment = f"dpdkrouter-{name}"
-        return cls(
-            name, place(RUN / name), place(memory / f"{segment}.routes"), place(memory / f"{segment}.stats")
-        )
+        return cls(name, place(RUN / name), place(memory / f"{segment}.routes"), place(memory / f"{segment}.stats"))
 
     @classmethod
     def of(cls, config: Config, *, root: Path = Path("/")) -> Self:
@@ -123,6 +121,4 @@ def find_instance(
         return InstancePaths.find(found[0], root=root)
     if not found:
         raise InstanceError(f"no router runs here: {run} is empty; start one with `dpdkrouter run FILE`")
-    raise InstanceError(
-        f"{len(found)} routers are here: {', '.join(found)}; set {NAME_VARIABLE} to one of them"
-    )
+    raise InstanceError(f"{len(found)} routers are here: {', '.join(found)}; set {NAME_VARIABLE} to one of them")

@@ -185,9 +185,7 @@ def _port_address(value: object) -> Interface:
     return interface
 
 
-NOT_ROUTED = tuple(
-    ip_network(p) for p in ("127.0.0.0/8", "224.0.0.0/4", "::/128", "::1/128", "fe80::/10", "ff00::/8")
-)
+NOT_ROUTED = tuple(ip_network(p) for p in ("127.0.0.0/8", "224.0.0.0/4", "::/128", "::1/128", "fe80::/10", "ff00::/8"))
 
 
 def _prefix(value: object) -> Prefix:

@@ -24,11 +24,16 @@ from dpdkrouter.errors import Problem
 
 MIB = 1 << 20
 STATS_BYTES = 2 * MIB  # the stats segment: one page
-HUGEPAGE_BYTES = re.compile(r"^Hugepagesize:\s*([0-9]+) kB$", re.MULTILINE)
-HUGEPAGES_FREE = re.compile(r"^HugePages_Free:\s*([0-9]+)$", re.MULTILINE)
-HUGEPAGES_RESERVED = re.compile(r"^HugePages_Rsvd:\s*([0-9]+)$", re.MULTILINE)
+MEMINFO = re.compile(r"^(Hugepagesize|HugePages_Free|HugePages_Rsvd):\s*([0-9]+)(?: kB)?$", re.MULTILINE)
 
 Finding = tuple[KeyPath, str, str]  # key, found, allowed
+
+
+def hugepages(meminfo: str) -> tuple[int, int]:
+    """The hugepages' size in bytes and how many are to be had, from /proc/meminfo; 0, 0 without any."""
+    values = {name: int(value) for name, value in MEMINFO.findall(meminfo)}
+    free = values.get("HugePages_Free", 0) - values.get("HugePages_Rsvd", 0)
+    return values.get("Hugepagesize", 0) * 1024, free
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,15 @@ class Machine:
     @classmethod
     def here(cls) -> Self:
         """The machine and network namespace this process runs in."""
-        memory = Path("/proc/meminfo").read_text(encoding="ascii")
-        page, free, reserved = (
-            int(match[1]) if (match := pattern.search(memory)) else 0
-            for pattern in (HUGEPAGE_BYTES, HUGEPAGES_FREE, HUGEPAGES_RESERVED)
-        )
+        page_bytes, free_pages = hugepages(Path("/proc/meminfo").read_text(encoding="ascii"))
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
         devices = Path("/sys/bus/pci/devices")
         return cls(
             uid=os.geteuid(),
             lcores=frozenset(os.sched_getaffinity(0)),
             hugetlbfs=any(line.split()[1:3] == [str(HUGEPAGES), "hugetlbfs"] for line in mounts),
-            page_bytes=page * 1024,
-            free_pages=free - reserved,
+            page_bytes=page_bytes,
+            free_pages=free_pages,
             pci=frozenset(entry.name for entry in devices.iterdir()) if devices.is_dir() else frozenset(),
             interfaces=frozenset(name for _, name in socket.if_nameindex()),
             groups=frozenset(entry.gr_name for entry in grp.getgrall()),
@@ -128,11 +129,12 @@ def _memory(
     if not machine.hugetlbfs:
         yield path, f"no hugetlbfs at {HUGEPAGES}", f"must be mounted: mount -t hugetlbfs none {HUGEPAGES}"
     need = needed_pages(config, machine.page_bytes, segment_bytes) - _held_pages(paths, machine.page_bytes)
-    if need > machine.free_pages:
+    missing = need - machine.free_pages
+    if missing > 0:
         yield (
             path,
             f"{machine.free_pages} free pages of {machine.page_bytes // MIB} MiB",
-            f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {need - machine.free_pages}",
+            f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {missing}",
         )
 
 
@@ -169,7 +171,6 @@ def check_runtime(
         *_listeners(config, machine, paths),
     ]
     problems = [
-        Problem(config.filename, config.line(path), render(path), found, allowed)
-        for path, found, allowed in findings
+        Problem(config.filename, config.line(path), render(path), found, allowed) for path, found, allowed in findings
     ]
     return sorted(problems, key=Problem.sort_key)

@@ -81,15 +81,13 @@ class FastPath(Table):
     lcores: Annotated[
         tuple[Annotated[int, rules.LCORE], ...], array("whole numbers between 0 and 1023", 1, MAX_WORKERS)
     ] = Field((0,), description="CPUs that forward, one worker each")
-    memory_mib: Annotated[int, rules.whole(64, 1048576)] = Field(
-        512, description="memory for mbufs and EAL, in MiB"
-    )
+    memory_mib: Annotated[int, rules.whole(64, 1048576)] = Field(512, description="memory for mbufs and EAL, in MiB")
     hugepages: Annotated[bool, rules.BOOLEAN] = Field(
         True, description="false: EAL runs without hugepages and segments lie in /dev/shm, which is slower"
     )
-    simd: Annotated[
-        str, rules.choice("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vpopcnt", "native")
-    ] = Field("auto", description="which build of the worker runs; auto: the best that the CPU has")
+    simd: Annotated[str, rules.choice("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vpopcnt", "native")] = (
+        Field("auto", description="which build of the worker runs; auto: the best that the CPU has")
+    )
     idle: Annotated[str, rules.choice("auto", "poll", "sleep")] = Field(
         "auto",
         description="what a worker without packets does; auto: sleep when every port is a vdev, else poll",
@@ -118,9 +116,7 @@ class Port(Table):
 class NextHop(Table):
     """An entry of a route's `via`; a plain string there is an address of weight 1."""
 
-    address: Annotated[Address, rules.HOST_ADDRESS] = Field(
-        description="the next hop, of the prefix's family"
-    )
+    address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="the next hop, of the prefix's family")
     weight: Annotated[int, rules.whole(1, 255)] = Field(
         1, description="share of the flows, relative to the other next hops' weights"
     )
@@ -140,9 +136,9 @@ class Route(Table):
     """[[route]]"""
 
     prefix: Annotated[Prefix, rules.PREFIX] = Field(description="destination of the static route")
-    via: Annotated[
-        tuple[Annotated[NextHop, WrapValidator(_next_hop)], ...], array("next hops", 0, MAX_MEMBERS)
-    ] = Field((), description="next hops, addresses or tables; flows are spread over them by weight")
+    via: Annotated[tuple[Annotated[NextHop, WrapValidator(_next_hop)], ...], array("next hops", 0, MAX_MEMBERS)] = (
+        Field((), description="next hops, addresses or tables; flows are spread over them by weight")
+    )
     type: Annotated[str, rules.choice("unicast", "blackhole", "unreachable")] = Field(
         "unicast",
         description="unicast sends to `via`; blackhole drops; unreachable drops and answers with ICMP",
@@ -153,10 +149,11 @@ class Neighbor(Table):
     """[[neighbor]]"""
 
     port: Annotated[str, rules.PORT_REFERENCE] = Field(description="port the neighbour is on")
-    address: Annotated[Address, rules.HOST_ADDRESS] = Field(
-        description="address within a prefix of that port"
-    )
+    address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address within a prefix of that port")
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
+
+
+Family = Annotated[str, rules.FAMILY]
 
 
 class BgpNeighbor(Table):
@@ -166,9 +163,9 @@ class BgpNeighbor(Table):
     asn: Annotated[int, rules.AS_NUMBER] = Field(description="the peer's autonomous system number")
     local_address: Annotated[Address | None, rules.HOST_ADDRESS] = Field(
         None,
-        description="own address of the session; default: the address of the port whose prefix covers the peer",
+        description="own address of the session; default: that of the port whose prefix covers the peer",
     )
-    families: Annotated[tuple[Annotated[str, rules.FAMILY], ...] | None, array("families", 1, 2)] = Field(
+    families: Annotated[tuple[Family, ...] | None, array("families", 1, 2)] = Field(
         None, description="address families exchanged; default: the family of `address`"
     )
     passive: Annotated[bool, rules.BOOLEAN] = Field(False, description="true: wait for the peer to connect")
@@ -207,9 +204,7 @@ class TableSizes(Table):
     max_ipv4_extended: Annotated[int, rules.whole(1, 32768)] = Field(
         4096, description="IPv4 /24 blocks that hold prefixes longer than /24"
     )
-    ipv6_trie_mib: Annotated[int, rules.whole(1, 4096)] = Field(
-        16, description="memory of the IPv6 trie, in MiB"
-    )
+    ipv6_trie_mib: Annotated[int, rules.whole(1, 4096)] = Field(16, description="memory of the IPv6 trie, in MiB")
 
 
 class Metrics(Table):
@@ -231,7 +226,7 @@ class Api(Table):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a configuration was read from; all are equal: comments do not make configurations differ."""
+    """Where a configuration was read from; all are equal: comments make no difference."""
 
     filename: str = field(default="", compare=False)
     lines: Mapping[KeyPath, int] = field(default_factory=dict, compare=False)

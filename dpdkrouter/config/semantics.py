@@ -32,9 +32,7 @@ def check_repetition(config: Config) -> Found:
     yield from _repeated((("port", i, "name"), port.name) for i, port in ports)
     yield from _repeated((("port", i, "device"), port.device.name) for i, port in ports)
     yield from _repeated(
-        (("port", i, "addresses", j), address.ip)
-        for i, port in ports
-        for j, address in enumerate(port.addresses)
+        (("port", i, "addresses", j), address.ip) for i, port in ports for j, address in enumerate(port.addresses)
     )
     yield from _repeated((("route", i, "prefix"), route.prefix) for i, route in routes)
     for i, route in routes:
@@ -43,9 +41,7 @@ def check_repetition(config: Config) -> Found:
     if config.bgp is None:
         return
     yield from _repeated((("bgp", "announce", i), prefix) for i, prefix in enumerate(config.bgp.announce))
-    yield from _repeated(
-        (("bgp", "neighbor", i, "address"), n.address) for i, n in enumerate(config.bgp.neighbors)
-    )
+    yield from _repeated((("bgp", "neighbor", i, "address"), n.address) for i, n in enumerate(config.bgp.neighbors))
     for i, neighbor in enumerate(config.bgp.neighbors):
         yield from _repeated(
             (("bgp", "neighbor", i, "families", j), name) for j, name in enumerate(neighbor.families or ())

@@ -29,7 +29,15 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
     lcores += [f"{slot}@{cpu}" for slot, cpu in enumerate(fastpath.lcores, start=1)]
     devices = [port.device for port in config.ports]
     pci = [device.eal_argument for device in devices if device.is_pci]
-    arguments = ["--lcores", ",".join(lcores), "--main-lcore", "0", "-m", str(fastpath.memory_mib), "--no-telemetry"]
+    arguments = [
+        "--lcores",
+        ",".join(lcores),
+        "--main-lcore",
+        "0",
+        "-m",
+        str(fastpath.memory_mib),
+        "--no-telemetry",
+    ]
     arguments += ["--in-memory"] if fastpath.hugepages else ["--no-huge", "--no-shconf"]
     arguments += ["--file-prefix", f"dpdkrouter-{config.router.name}", "--log-level", "lib.eal:4"]
     for address in pci:

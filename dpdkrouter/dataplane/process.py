@@ -94,8 +94,13 @@ class FastPath:
         )
         for port in config.ports:
             number = self._router.open_port(port.name, port.device.name, port.mtu)
-            log.info("port %s: %s is up as port %d, MAC %s", port.name, port.device, number,
-                     self._router.mac(number).hex(":"))
+            log.info(
+                "port %s: %s is up as port %d, MAC %s",
+                port.name,
+                port.device,
+                number,
+                self._router.mac(number).hex(":"),
+            )
 
     def _await_routes(self) -> bool:
         """Bind the route segment; waits for the control process to make it. False when asked to stop."""

@@ -1,8 +1,9 @@
 """From the Loc-RIB's deltas to the route segment: hop sets become groups, next hops adjacencies.
 
-What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to groups,
-groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store, however many
-prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and packets go on.
+What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to
+groups, groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store,
+however many prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and
+packets go on.
 
 Called by the control process, on its one thread.
 """
@@ -60,13 +61,13 @@ class Programmer:
         self._adopt()
 
     def _adopt(self) -> None:
-        for index, adjacency in self._fib.adjacencies().items():
+        for index, adjacency in self._fib.reader.adjacencies().items():
             self._adjacencies[_key(adjacency)] = index
             if adjacency.action == Action.FORWARD:
                 self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
                 self._sources.setdefault(adjacency.port, adjacency.src)
             self._mtus.setdefault(adjacency.port, adjacency.mtu)
-        self._orphans = {members: group for group, members in self._fib.groups().items()}
+        self._orphans = {self._fib.group_members(group): group for group in self._fib.reader.groups()}
 
     @property
     def adopted_neighbours(self) -> Mapping[tuple[int, bytes], bytes]:
@@ -189,11 +190,11 @@ class Programmer:
         return sum(self._fib.sweep_stale(source) for source in sources)
 
     def release_orphans(self) -> None:
-        """After the last sweep: groups of the former control process that no hop set stands for, and lone adjacencies."""
+        """After the last sweep: groups of the former control process that no hop set took, and lone adjacencies."""
         for group in self._orphans.values():
             self._fib.group_release(group)
         self._orphans.clear()
-        used = {member.adjacency for members in self._fib.groups().values() for member in members}
+        used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):
             if index not in used:
                 del self._adjacencies[key]

@@ -142,9 +142,7 @@ def run_in(name: str, function: Callable[[], T]) -> T:
 def _why_not_entered(name: str, error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
-            return (
-                f"namespace {name}: {path_of(name)} does not exist; start the control process, which makes it"
-            )
+            return f"namespace {name}: {path_of(name)} does not exist; start the control process, which makes it"
         case errno.EPERM | errno.EACCES:
             return f"namespace {name}: entering it needs root (CAP_SYS_ADMIN): {error.strerror}"
         case errno.EINVAL:

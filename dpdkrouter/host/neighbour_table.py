@@ -193,9 +193,7 @@ class NeighbourTable:
     def resolve(self, key: Key, now: float) -> bool:
         """Ask for a neighbour; False (and counted) when too many are being asked for. Repeating is free."""
         entry = self._entries.get(key)
-        if key in self._resolving or (
-            entry is not None and entry.state & (State.REACHABLE | State.PERMANENT)
-        ):
+        if key in self._resolving or (entry is not None and entry.state & (State.REACHABLE | State.PERMANENT)):
             return True
         if key in self._managed:
             self._request(Verb.MANAGE, key)

@@ -192,12 +192,8 @@ class Neighbours:
             raise self._failure
 
     def _open(self) -> socket.socket:
-        kernel = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
-        )
-        with contextlib.suppress(
-            PermissionError
-        ):  # the ordinary limit is a smaller buffer, hence more overruns
+        kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        with contextlib.suppress(PermissionError):  # the ordinary limit is a smaller buffer, hence more overruns
             kernel.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._receive_bytes)
         kernel.bind((0, rtnl.GROUP_NEIGH))
         return kernel

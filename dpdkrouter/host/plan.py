@@ -43,9 +43,7 @@ def check(twins: Sequence[Twin]) -> None:
             raise HostError(f"port {twin.name}: {taken} has this name; choose another")
         seen.add(twin.name)
         if len(twin.mac) != 6 or twin.mac[0] & 1 or not any(twin.mac):
-            raise HostError(
-                f"port {twin.name}: {twin.mac.hex(':') or 'nothing'} is no unicast MAC of 6 bytes"
-            )
+            raise HostError(f"port {twin.name}: {twin.mac.hex(':') or 'nothing'} is no unicast MAC of 6 bytes")
         if not _MIN_MTU <= twin.mtu <= _MAX_MTU:
             raise HostError(f"port {twin.name}: MTU {twin.mtu} is outside {_MIN_MTU} to {_MAX_MTU}")
 
@@ -68,9 +66,7 @@ def wanted_addresses(twin: Twin) -> tuple[Interface, ...]:
     return (*addresses, link_local(twin.mac))
 
 
-def address_changes(
-    have: Iterable[Interface], want: Sequence[Interface]
-) -> tuple[list[Interface], list[Interface]]:
+def address_changes(have: Iterable[Interface], want: Sequence[Interface]) -> tuple[list[Interface], list[Interface]]:
     """(to remove, to add, in the order wanted) that turn `have` into exactly `want`; remove before adding.
 
     An address with another prefix length is another one: IPv6 refuses both at once, IPv4 would keep both

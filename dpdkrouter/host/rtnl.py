@@ -63,9 +63,7 @@ def dump_request(sequence: int) -> bytes:
     return _encode(ndmsg(), _RTM_GETNEIGH, _DUMP, sequence)
 
 
-def request(
-    verb: Verb, index: int, address: IPv4Address | IPv6Address, mac: bytes | None, sequence: int
-) -> bytes:
+def request(verb: Verb, index: int, address: IPv4Address | IPv6Address, mac: bytes | None, sequence: int) -> bytes:
     """Ask for what `verb` says about a neighbour on the device with this index."""
     kind, flags, state, ndm_flags, ext_flags = _VERBS[verb]
     message = ndmsg()

@@ -122,9 +122,7 @@ class Taps:
         found = _links(kernel).get(name)
         if found is not None and _kind(found) != "tun":
             what = _kind(found) or "device of another kind"
-            raise HostError(
-                f"device {name}: is a {what} in namespace {self._namespace}; remove it or rename the port"
-            )
+            raise HostError(f"device {name}: is a {what} in namespace {self._namespace}; remove it or rename the port")
         if found is None or self._indexes.get(name) != found["index"]:
             if name in self._keepers:  # of a device that somebody removed
                 os.close(self._keepers.pop(name))
@@ -216,9 +214,7 @@ def _addresses(kernel: IPRoute, index: int) -> list[Interface]:
     return found
 
 
-def _set_default_route(
-    kernel: IPRoute, index: int, version: int, twins: Sequence[Twin], changes: list[str]
-) -> None:
+def _set_default_route(kernel: IPRoute, index: int, version: int, twins: Sequence[Twin], changes: list[str]) -> None:
     source = plan.preferred_source(twins, version)
     wanted = (index, None if source is None else str(source))
     for route in kernel.get_default_routes(family=_FAMILIES[version]):

@@ -1,10 +1,12 @@
 """Path attributes as values: what a source says about a batch of prefixes.
 
-Invariants: everything here is frozen; `Attributes.pack` gives equal bytes for equal attribute sets, which is what the RIB
-interns by (the bytes take a fifth of the memory of the objects), and `Attributes.unpack` gives the set back. Sources make these,
-`Rib.attributes` takes them, show commands get them back from `Rib.paths`.
+Invariants: everything here is frozen; `Attributes.pack` gives equal bytes for equal attribute sets, which
+is what the RIB interns by (the bytes take a fifth of the memory of the objects), and `Attributes.unpack`
+gives the set back. Sources make these, `Rib.attributes` takes them, show commands get them back from
+`Rib.paths`.
 
-RFC 4271 section 4.3 and 5.1, RFC 1997 (communities), RFC 4360, RFC 8092, RFC 4456 (ORIGINATOR_ID, CLUSTER_LIST), RFC 5065.
+RFC 4271 section 4.3 and 5.1, RFC 1997 (communities), RFC 4360, RFC 8092, RFC 4456 (ORIGINATOR_ID,
+CLUSTER_LIST), RFC 5065.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class Attributes:
 
     @property
     def path_length(self) -> int:
-        """Length as RFC 4271 section 9.1.2.2 a) and RFC 5065 section 5.3 count it: a set is 1, confederations 0."""
+        """Length by RFC 4271 section 9.1.2.2 a) and RFC 5065 section 5.3: a set is 1, confederations 0."""
         length = 0
         for segment in self.as_path:
             if segment.kind == SegmentKind.SEQUENCE:

@@ -1,7 +1,7 @@
 """Batches of prefixes as the RIB takes them, checked as a whole before anything is applied.
 
-Invariants: a Batch that could be made is right: the arrays have one length, every prefix length is in range, no host bit is set.
-It holds the callers' buffers while it lives and copies nothing.
+Invariants: a Batch that could be made is right: the arrays have one length, every prefix length is in
+range, no host bit is set. It holds the callers' buffers while it lives and copies nothing.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint64_t
@@ -16,7 +16,7 @@ def show_prefix(prefix: bytes, length: int) -> str:
 
 
 cdef class Batch:
-    """prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; path_ids: n u32 in native order, or None for 0."""
+    """prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; path_ids: n u32 or None."""
 
     def __cinit__(self, what, family, prefixes, lengths, path_ids=None):
         if family != 4 and family != 6:
@@ -29,15 +29,16 @@ cdef class Batch:
         self.lengths = <const uint8_t*>self.views[1].buf
         if self.views[0].len != self.size * self.width:
             raise ValueError(
-                f"{what}: prefixes have {self.views[0].len} bytes, but {self.size} lengths of family {family} "
-                f"need {self.size * self.width}"
+                f"{what}: prefixes have {self.views[0].len} bytes, "
+                f"but {self.size} lengths of family {family} need {self.size * self.width}"
             )
         if path_ids is not None:
             self._hold(path_ids, f"{what}: path ids")
             self.path_ids = <const uint8_t*>self.views[2].buf
             if self.views[2].len != self.size * 4:
                 raise ValueError(
-                    f"{what}: path ids have {self.views[2].len} bytes, but {self.size} lengths need {self.size * 4}"
+                    f"{what}: path ids have {self.views[2].len} bytes, "
+                    f"but {self.size} lengths need {self.size * 4}"
                 )
         self._check(what)
 

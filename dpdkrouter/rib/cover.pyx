@@ -1,9 +1,10 @@
 """Which of a sorted list of addresses lie in any of a batch of prefixes.
 
-The next-hop tracker asks this of every delta: a delta may hold a million prefixes, the tracker some hundred addresses. Cost: two
-binary searches a prefix, both in one or two cache lines, and nothing more for addresses already found.
+The next-hop tracker asks this of every delta: a delta may hold a million prefixes, the tracker some hundred
+addresses. Cost: two binary searches a prefix, both in one or two cache lines, and nothing more for
+addresses already found.
 """
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy
 
 from dpdkrouter.rib.batch cimport Batch
@@ -35,7 +36,7 @@ cdef inline void last_address(const uint8_t* prefix, int length, int width, uint
 def covered(int family, prefixes, lengths, bytes addresses):
     """Indexes of the addresses that some prefix covers.
 
-    prefixes, lengths: as Rib.announce takes them; addresses: packed, network order, 4 or 16 bytes each, sorted.
+    prefixes, lengths: as Rib.announce takes them; addresses: packed, network order, sorted.
     """
     cdef Batch batch = Batch("covered", family, prefixes, lengths)
     cdef const uint8_t* known = addresses

@@ -1,12 +1,14 @@
 """The decision for one prefix: RFC 4271 section 9.1.2.2 step by step, and the order between sources.
 
-First every path that may not be used is set aside (loops, RFC 4271 9.1.2 and RFC 4456 8; next hop not reachable). BGP paths, eBGP and
-iBGP together, are decided by the RFC; what wins stands for BGP against the other sources, at the place of eBGP or iBGP that it came by.
-So local preference rules over eBGP against iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
+First every path that may not be used is set aside (loops, RFC 4271 9.1.2 and RFC 4456 8; next hop not
+reachable). BGP paths, eBGP and iBGP together, are decided by the RFC; what wins stands for BGP against the
+other sources, at the place of eBGP or iBGP that it came by. So local preference rules over eBGP against
+iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
 
-Each step drops every path that is not as good as the best one in that step and writes the step into the path it dropped; this is the
-reason that show commands print. MED is compared within each neighbouring AS over the whole set, so the result does not depend on the
-order of arrival ("deterministic MED"). There is no step for the oldest path. Called by Rib.decide.
+Each step drops every path that is not as good as the best one in that step and writes the step into the
+path it dropped; this is the reason that show commands print. MED is compared within each neighbouring AS
+over the whole set, so the result does not depend on the order of arrival ("deterministic MED"). There is no
+step for the oldest path. Called by Rib.decide.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -112,7 +114,7 @@ cdef inline bint breaks_tie(const Contest* c, uint32_t a, uint32_t b) noexcept n
 
 
 cdef inline void choose_multipath(Contest* c, uint32_t best, uint32_t n) noexcept nogil:
-    """From c.equal[:n] keep the best and the next ones by the tie-break, c.multipath in all. Only unicast paths share."""
+    """From c.equal[:n] keep the best and the next by the tie-break, c.multipath in all; only unicast ones."""
     cdef uint32_t i, j, path, left = 0
     cdef const AttrRecord* attr = &c.attrs[c.paths[best].attr]
     cdef uint64_t as_path = attr.path_hash

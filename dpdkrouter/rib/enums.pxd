@@ -1,7 +1,8 @@
 """Enumerations of the RIB that both the compiled code and Python show.
 
-The numbers of Source are the order of preference between sources. Step names every step of the decision in the order
-in which it is taken; a path's step says where it lost (RFC 4271 sections 9.1.2 and 9.1.2.2, RFC 4456 sections 8 and 9).
+The numbers of Source are the order of preference between sources. Step names every step of the decision in
+the order in which it is taken; a path's step says where it lost (RFC 4271 sections 9.1.2 and 9.1.2.2, RFC
+4456 sections 8 and 9).
 """
 
 

@@ -1,8 +1,8 @@
 """Hash index (prefix, length) -> node: open addressing, linear probing, deletion by shifting back.
 
-Invariants: a slot is 0 or (32 bits of the hash << 32 | node index); at most three quarters are filled; between a node's home slot and
-its slot no slot is empty. The tag answers most probes without touching the node. The seed is random, so a peer cannot choose prefixes
-that collide.
+Invariants: a slot is 0 or (32 bits of the hash << 32 | node index); at most three quarters are filled;
+between a node's home slot and its slot no slot is empty. The tag answers most probes without touching the
+node. The seed is random, so a peer cannot choose prefixes that collide.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free

@@ -7,10 +7,10 @@ from dpdkrouter.rib.records cimport AttrRecord, HopRecord, List, Pool
 cdef class Interns:
     cdef Pool attr_pool
     cdef Pool hop_pool
-    cdef List idle_attrs           # attribute sets whose last path went: freed when the decision ends, if still unused
+    cdef List idle_attrs           # attribute sets without a path: freed when the decision ends, if so still
     cdef List touched_hops         # hop sets whose count of prefixes came from or went to 0
     cdef List resting_hops         # freed ids, not given out again before the next decision
-    cdef bint reachability_changed # some HopRecord has HOP_CHANGED
+    cdef bint reachability_changed  # some HopRecord has HOP_CHANGED
     cdef uint32_t asn
     cdef uint32_t router_id
     cdef uint32_t cluster_id

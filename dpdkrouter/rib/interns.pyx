@@ -1,20 +1,22 @@
 """Interned values of one Rib: attribute sets, the hop sets they point to, and the next hops to resolve.
 
-Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in canonical form); id 0 is never
-used. An attribute set lives while a path uses it and at least until the decision after it was interned or lost its last path. A hop set
-lives while an attribute set or a prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta
-never finds another set under it. A next hop with a port needs no resolution; any other is not reachable until set_next_hop says so.
+Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in
+canonical form); id 0 is never used. An attribute set lives while a path uses it and at least until the
+decision after it was interned or lost its last path. A hop set lives while an attribute set or a prefix of
+the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta never finds
+another set under it. A next hop with a port needs no resolution; any other is not reachable until
+set_next_hop says so.
 
-Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8 (originator and cluster loops).
+Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8
+(originator and cluster loops).
 """
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
 from dpdkrouter.rib.enums cimport Step
 from dpdkrouter.rib.records cimport (
-    HOP_CHANGED, HOP_PUBLISHED, NONE, RECORD_LISTED, RECORD_USED, AttrRecord, HopRecord, List, list_push, list_reserve,
+    HOP_CHANGED, HOP_PUBLISHED, RECORD_LISTED, RECORD_USED, AttrRecord, HopRecord, list_push, list_reserve,
     pool_give, pool_reserve, pool_take,
 )
 
@@ -60,7 +62,7 @@ cdef int check_hops(object kind, object hops) except -1:
         if hop.address is None and kind != Kind.GLEAN:
             raise ValueError("a unicast next hop needs an address")
         if not 1 <= hop.weight <= 65535:
-            raise ValueError(f"weight {hop.weight} of next hop {hop.address} is out of range, allowed: 1 to 65535")
+            raise ValueError(f"weight {hop.weight} of next hop {hop.address} is not in 1 to 65535")
     return 0
 
 
@@ -116,7 +118,9 @@ cdef class Interns:
         memset(record, 0, sizeof(AttrRecord))
         check_hops(attributes.kind, attributes.next_hops)
         record.flags = RECORD_USED | RECORD_LISTED
-        record.local_pref = 100 if attributes.local_pref is None else u32(attributes.local_pref, "local preference")
+        record.local_pref = 100
+        if attributes.local_pref is not None:
+            record.local_pref = u32(attributes.local_pref, "local preference")
         record.med = 0 if attributes.med is None else u32(attributes.med, "MED")
         record.neighbour_as = u32(attributes.neighbour_as, "AS number")
         record.originator_id = u32(attributes.originator_id or 0, "originator id")
@@ -157,7 +161,8 @@ cdef class Interns:
 
     cdef uint32_t intern_hops(self, object kind, object hops) except 0:
         canonical_hops = tuple(
-            hop if hop.address is None else NextHop(canonical(hop.address), hop.port, hop.weight) for hop in hops
+            hop if hop.address is None else NextHop(canonical(hop.address), hop.port, hop.weight)
+            for hop in hops
         )
         value = HopSet(kind, tuple(sorted(canonical_hops, key=repr)))
         known = self.hop_ids.get(value)
@@ -198,7 +203,7 @@ cdef class Interns:
         return self.hop_values[hop_id]
 
     cdef uint32_t union_of(self, const uint32_t* hop_ids, uint32_t n) except 0:
-        """The hop set of several unicast ones; a next hop that more than one has counts once, with its largest weight."""
+        """The hop set of several unicast ones; a shared next hop counts once, with its largest weight."""
         cdef uint32_t hop_id, i
         ids = sorted({hop_ids[i] for i in range(n)})
         if len(ids) == 1:
@@ -225,7 +230,9 @@ cdef class Interns:
         """Free a hop set that nothing uses any more."""
         cdef HopRecord* record = &hops_of(self)[hop_id]
         cdef _NextHop next_hop
-        if record.flags & RECORD_LISTED or not record.flags & RECORD_USED or record.attr_refs or record.node_refs:
+        if record.flags & RECORD_LISTED or not record.flags & RECORD_USED:
+            return 0
+        if record.attr_refs or record.node_refs:
             return 0
         record.flags = 0
         value = self.hop_values[hop_id]

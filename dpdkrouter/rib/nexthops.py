@@ -1,29 +1,36 @@
 """Next-hop tracking: which ports and addresses a next hop comes down to, and which groups that changes.
 
-Every next hop without a port is resolved through the Loc-RIB: the best covering route, again and again, until it ends on a port. A
-connected (glean) route on port P gives (P, the address itself). After each decision only those next hops are resolved again whose way the delta can
-concern: each remembers every address it looked up. What changed goes to the RIB (`set_next_hop`) and, as hop set ids, to the FIB writer, which
-rewrites their groups and touches no prefix (prefix-independent convergence).
+Every next hop without a port is resolved through the Loc-RIB: the best covering route, again and again,
+until it ends on a port. A connected (glean) route on port P gives (P, the address itself). After each
+decision only those next hops are resolved again whose way the delta can concern: each remembers every
+address it looked up. What changed goes to the RIB (`set_next_hop`) and, as hop set ids, to the FIB writer,
+which rewrites their groups and touches no prefix (prefix-independent convergence).
 
-Invariants: `members` of every hop set in use follows from the Loc-RIB of the last decision that `refresh` has seen. A next hop never
-resolves through a route that itself depends on it: that route is passed over for the next shorter one, so having the route in the
-Loc-RIB or not gives the same answer and cannot oscillate. Not through a default route unless allowed (as FRR), never to an own address
-(RFC 4271 section 5.1.3). A blackhole route resolves, to discarding (RFC 5635).
+Invariants: `members` of every hop set in use follows from the Loc-RIB of the last decision that `refresh`
+has seen. A next hop never resolves through a route that itself depends on it: that route is passed over for
+the next shorter one, so having the route in the Loc-RIB or not gives the same answer and cannot oscillate.
+Not through a default route unless allowed (as FRR), never to an own address (RFC 4271 section 5.1.3). A
+blackhole route resolves, to discarding (RFC 5635).
 
-Called by the control process, on the thread of its Rib. RFC 4271 section 9.1.2.1, DESIGN "A prefix points to a next-hop group".
+Called by the control process, on the thread of its Rib. RFC 4271 section 9.1.2.1, DESIGN "A prefix points
+to a next-hop group".
 """
 
 from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dpdkrouter.rib.attributes import HopSet, Kind, NextHop
 from dpdkrouter.rib.cover import covered
-from dpdkrouter.rib.table import Rib
-from dpdkrouter.rib.views import Delta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dpdkrouter.rib.table import Rib
+    from dpdkrouter.rib.views import Delta
 
 MAX_DEPTH = 8
 # Lookups for one next hop: bounds what wide multipath routes that resolve through each other can cost.
@@ -42,7 +49,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a next hop or a hop set comes down to. Unicast without members does not happen: that is unreachable."""
+    """What a next hop or a hop set comes down to. Unicast has members; without any it is unreachable."""
 
     kind: Kind
     members: tuple[Member, ...] = ()
@@ -55,8 +62,11 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One decision and what it did to next hops. For the FIB writer, in this order: make groups for delta.added, rewrite the groups
-    of `changed`, apply the delta, drop the groups of delta.released; members come from `NextHops.members`."""
+    """One decision and what it did to next hops.
+
+    For the FIB writer, in this order: make groups for delta.added, rewrite the groups of `changed`, apply the
+    delta, drop the groups of delta.released. Their members come from `NextHops.members`.
+    """
 
     delta: Delta
     changed: frozenset[int]
@@ -89,9 +99,9 @@ class NextHops:
     # ---- for the FIB writer
 
     def converge(self, limit: int = 16) -> Iterator[Round]:
-        """Decide and resolve until nothing changes, at most `limit` times; `settled` says afterwards whether it came to rest.
+        """Decide and resolve until nothing changes, at most `limit` times; see `settled`.
 
-        Apply each round before asking for the next: a lost next hop is repaired by the first, whatever the next one takes.
+        Apply each round before asking for the next: the first repairs a lost next hop, however long the next.
         """
         self.settled = False
         changed = self.refresh(None)
@@ -126,7 +136,7 @@ class NextHops:
     # ---- following the Loc-RIB
 
     def refresh(self, delta: Delta | None) -> frozenset[int]:
-        """Resolve new next hops and those a delta concerns, tell the RIB; returns the hop sets in use whose members changed."""
+        """Resolve new next hops and those a delta concerns, tell the RIB; returns changed hop sets."""
         came, went = self._rib.interns.take_tracking()
         for address in went:
             self._forget(address)
@@ -238,8 +248,7 @@ def _combine(parts: list[tuple[int, Resolution]], metric: int) -> Resolution:
     divisor = math.gcd(*weights.values())
     excess = max(weights.values()) // divisor // MAX_WEIGHT + 1
     members = (
-        Member(port, address, max(1, weight // divisor // excess))
-        for (port, address), weight in weights.items()
+        Member(port, address, max(1, weight // divisor // excess)) for (port, address), weight in weights.items()
     )
     return Resolution(Kind.UNICAST, tuple(sorted(members, key=repr)), metric)
 

@@ -1,8 +1,8 @@
 """Records of the RIB and the pools they live in.
 
-Invariants: record 0 of a pool is never used, so index 0 means none; a record's index never changes while it is used, so
-indexes are links; a record that a batch may need is reserved before the batch begins, so that a batch is applied whole or
-not at all. One thread at a time.
+Invariants: record 0 of a pool is never used, so index 0 means none; a record's index never changes while it
+is used, so indexes are links; a record that a batch may need is reserved before the batch begins, so that a
+batch is applied whole or not at all. One thread at a time.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
@@ -59,7 +59,7 @@ ctypedef struct AttrRecord:
     uint32_t local_pref
     uint32_t med
     uint32_t neighbour_as
-    uint32_t originator_id # 0: none
+    uint32_t originator_id  # 0: none
     uint64_t path_hash     # of the AS path: equal paths, for multipath that is not relaxed
     uint16_t path_length
     uint16_t cluster_length

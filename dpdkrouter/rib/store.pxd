@@ -29,7 +29,9 @@ cdef class Store:
 
     cdef int _check_origin(self, str what, object origin_id) except -1
     cdef int _check_attributes(self, str what, object attr_id) except -1
-    cdef void _announce(self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed) noexcept
+    cdef void _announce(
+        self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed
+    ) noexcept
     cdef void _withdraw(self, Table* table, Batch batch, uint16_t origin, uint64_t* changed) noexcept
     cdef uint64_t _drop_all(self, int which, uint16_t origin, uint8_t flags) noexcept
 

@@ -1,3 +1,5 @@
+from typing import Self
+
 from typing_extensions import Buffer
 
 from dpdkrouter.rib.attributes import Attributes
@@ -6,15 +8,15 @@ from dpdkrouter.rib.interns import Interns
 
 class Store:
     interns: Interns
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         asn: int = 0,
         router_id: int = 0,
         cluster_id: int | None = None,
         multipath: int = 1,
         relaxed: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def add_origin(
         self, source: Source, *, peer_address: str | None = None, router_id: int = 0, asn: int = 0
     ) -> int: ...

@@ -1,11 +1,12 @@
 """Adj-RIB-In of every origin: what each said about which prefix, applied in batches.
 
-An origin is one Adj-RIB-In: a peer, the static routes, the connected ones. A prefix has one node, a node a list of paths, a path is known
-by (origin, path id).
+An origin is one Adj-RIB-In: a peer, the static routes, the connected ones. A prefix has one node, a node a
+list of paths, a path is known by (origin, path id).
 
-Invariants: a batch is checked and its memory reserved before it is applied, so it is applied whole or not at all. A node whose paths
-changed is in the dirty list exactly once, until Rib.decide. A node without paths stays until then, because the Loc-RIB still shows its
-result. Applying says nothing about best routes. One thread at a time.
+Invariants: a batch is checked and its memory reserved before it is applied, so it is applied whole or not
+at all. A node whose paths changed is in the dirty list exactly once, until Rib.decide. A node without paths
+stays until then, because the Loc-RIB still shows its result. Applying says nothing about best routes. One
+thread at a time.
 
 RFC 4271 sections 3.2 and 9; RFC 7911 (path ids); RFC 4724 section 4.2 (stale marking).
 """
@@ -18,7 +19,7 @@ from dpdkrouter.rib.enums cimport Source
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_insert, index_reserve
 from dpdkrouter.rib.interns cimport Interns, attrs_of
 from dpdkrouter.rib.records cimport (
-    NODE_DIRTY, NODE_FREE, NONE, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, Node, OriginRecord,
+    NODE_DIRTY, NONE, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, Node, OriginRecord,
     PathRecord, list_push, list_reserve, pool_give, pool_reserve, pool_take,
 )
 
@@ -52,8 +53,9 @@ cdef inline void attr_give(Interns interns, uint32_t attr) noexcept nogil:
         list_push(&interns.idle_attrs, attr)
 
 
-cdef inline uint32_t find_path(const Table* table, uint32_t node, uint16_t origin, uint32_t path_id, uint32_t* before,
-                               uint32_t* depth) noexcept nogil:
+cdef inline uint32_t find_path(
+    const Table* table, uint32_t node, uint16_t origin, uint32_t path_id, uint32_t* before, uint32_t* depth
+) noexcept nogil:
     """A path of the node, the one before it in the list, and how many were passed."""
     cdef const PathRecord* paths = paths_of(table)
     cdef uint32_t path = nodes_of(table)[node].paths
@@ -127,7 +129,7 @@ cdef class Store:
         return origin_id
 
     def _rank_addresses(self):
-        """Give every origin the place of its peer's address, equal addresses the same (RFC 4271 9.1.2.2 g)."""
+        """Give every origin the place of its peer's address, equal ones the same (RFC 4271 9.1.2.2 g)."""
         addresses = [packed_address(address) for address in self.origin_addresses]
         ranks = {address: rank for rank, address in enumerate(sorted(set(addresses)))}
         for origin_id in range(1, self.origin_size):
@@ -156,16 +158,16 @@ cdef class Store:
     # ---- attributes
 
     def attributes(self, attributes):
-        """The id of an attribute set, equal sets one id; valid until the next decide, and as long as a path uses it."""
+        """The id of an attribute set, equal sets one id; valid till the next decide or while in use."""
         return self.interns.intern_attributes(attributes)
 
     # ---- batches
 
     def announce(self, origin_id, family, prefixes, lengths, attr_id, path_ids=None):
-        """Put paths in place of what the origin said before about these prefixes; returns how many are new or changed.
+        """Put paths in place of the origin's earlier ones; returns how many are new or changed.
 
-        prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; path_ids: n u32, native order. ValueError names the
-        first element that is wrong, and nothing is applied then.
+        prefixes: n * 4 or n * 16 bytes, network order; lengths: n bytes; path_ids: n u32, native order.
+        ValueError names the first element that is wrong, and nothing is applied then.
         """
         cdef Batch batch = Batch("announce", family, prefixes, lengths, path_ids)
         cdef Table* table = &self.tables[0 if batch.width == 4 else 1]
@@ -179,7 +181,9 @@ cdef class Store:
         self._announce(table, batch, origin_id, attr_id, &changed)
         return changed
 
-    cdef void _announce(self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed) noexcept:
+    cdef void _announce(
+        self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed
+    ) noexcept:
         cdef OriginRecord* owner = &self.origins[origin]
         cdef int which = 0 if batch.width == 4 else 1
         cdef bint loops = attrs_of(self.interns)[attr].excluded != 0
@@ -188,6 +192,7 @@ cdef class Store:
         cdef uint32_t tag[AHEAD]
         cdef Py_ssize_t i, start
         cdef uint32_t node, path, before, depth, path_id
+        cdef uint8_t length
         cdef Node* record
         cdef PathRecord* known
         for start in range(0, batch.size, AHEAD):
@@ -197,14 +202,15 @@ cdef class Store:
                 __builtin_prefetch(&table.index.slots[tag[i] & table.index.mask])
             for i in range(min(AHEAD, batch.size - start)):
                 path_id = batch_path_id(batch, start + i)
+                length = batch.lengths[start + i]
                 depth = 0
                 path = NONE
-                node = index_find(&table.index, nodes_of(table), hi[i], lo[i], batch.lengths[start + i], tag[i])
+                node = index_find(&table.index, nodes_of(table), hi[i], lo[i], length, tag[i])
                 if node == NONE:
                     node = pool_take(&table.nodes)
                     record = &nodes_of(table)[node]
                     memset(record, 0, sizeof(Node))
-                    record.hi, record.lo, record.length = hi[i], lo[i], batch.lengths[start + i]
+                    record.hi, record.lo, record.length = hi[i], lo[i], length
                     index_insert(&table.index, tag[i], node)
                 else:
                     path = find_path(table, node, origin, path_id, &before, &depth)
@@ -284,7 +290,8 @@ cdef class Store:
     def sweep_stale(self, origin_id, family=None):
         """Take away the paths of an origin that are still stale; returns how many there were."""
         self._check_origin("sweep_stale", origin_id)
-        return sum([self._drop_all(which, origin_id, PATH_STALE) for which in families("sweep_stale", family)])
+        chosen = families("sweep_stale", family)
+        return sum([self._drop_all(which, origin_id, PATH_STALE) for which in chosen])
 
     cdef uint64_t _drop_all(self, int which, uint16_t origin, uint8_t flags) noexcept:
         """Drop an origin's paths that have one of the flags."""

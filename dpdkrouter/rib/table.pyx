@@ -1,17 +1,17 @@
 """The RIB: decides dirty prefixes, keeps the Loc-RIB, and answers what is in it.
 
-The Loc-RIB of a prefix is three fields of its node: hop set, source and best path. `decide` runs the decision (decision.pxd) for the
-prefixes whose paths or next hops changed, and returns only what came out differently, as packed arrays for the FIB writer.
+The Loc-RIB of a prefix is three fields of its node: hop set, source and best path. `decide` runs the
+decision (decision.pxd) for the prefixes whose paths or next hops changed, and returns only what came out
+differently, as packed arrays for the FIB writer.
 
-Invariants: replaying all deltas in order gives the Loc-RIB; a hop set's node_refs is the number of prefixes that point to it; ids in
-Delta.released are in no prefix. Between a batch and the next decide the Loc-RIB still shows the last decision. Sans-I/O, no clock; one thread
-at a time (the control process's loop).
+Invariants: replaying all deltas in order gives the Loc-RIB; a hop set's node_refs is the number of prefixes
+that point to it; ids in Delta.released are in no prefix. Between a batch and the next decide the Loc-RIB
+still shows the last decision. Sans-I/O, no clock; one thread at a time (the control process's loop).
 
 RFC 4271 section 9.1; RFC 4456; RFC 7911. Multipath is off by default.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
@@ -35,10 +35,13 @@ cdef extern from *:
 
 
 cdef class Rib(Store):
-    """asn, router_id, cluster_id (default: router_id): ours, for loops, 0 = do not check. multipath: paths that share a prefix at
-    most; relaxed: over AS paths that differ but are equally long, too."""
+    """The RIB of one router.
 
-    def __init__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how
+    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
+    """
+
+    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
         if not 1 <= multipath <= 1024:
             raise ValueError(f"multipath {multipath} is out of range, allowed: 1 to 1024")
         self.multipath = multipath
@@ -51,7 +54,10 @@ cdef class Rib(Store):
     # ---- decision
 
     def decide(self):
-        """Decide every dirty prefix; returns what changed in the Loc-RIB. Read hop sets of the last delta before calling again."""
+        """Decide every dirty prefix; returns what changed in the Loc-RIB.
+
+        Be done with the last delta before: ids it released may mean something else afterwards.
+        """
         cdef HopRecord* hops = hops_of(self.interns)
         cdef uint32_t i
         if self.interns.reachability_changed:
@@ -68,7 +74,7 @@ cdef class Rib(Store):
         return Delta(ipv4, ipv6, added, released)
 
     cdef int _requeue(self, Table* table) except -1:
-        """Mark the prefixes dirty whose next hops changed. One pass over all paths, however many next hops it was."""
+        """Mark the prefixes dirty whose next hops changed. One pass over all paths."""
         cdef uint32_t path
         cdef const PathRecord* record
         cdef Node* node
@@ -190,7 +196,7 @@ cdef class Rib(Store):
         return self.interns.hopset_of(hopset_id)
 
     def set_next_hop(self, address, reachable, metric=0):
-        """Say whether a next hop can be reached and how far it is; the prefixes concerned are decided at the next decide."""
+        """Say whether a next hop can be reached and how far it is; the next decide takes it into account."""
         if not 0 <= metric <= 0xFFFFFFFF:
             raise ValueError(f"set_next_hop: metric {metric} of {address} is out of range")
         self.interns.set_next_hop(address, reachable, metric)
@@ -247,7 +253,7 @@ cdef class Rib(Store):
                           hash_prefix(table.index.seed, hi, lo, length))
 
     def paths(self, family, prefix, length):
-        """Every path of a prefix (packed, network order), the best first, each with the step the decision dropped it in."""
+        """Every path of a prefix (packed, network order), the best first, with the step that dropped it."""
         cdef Table* table = &self.tables[0 if family == 4 else 1]
         cdef uint32_t node, path = NONE
         cdef const PathRecord* record
@@ -262,18 +268,20 @@ cdef class Rib(Store):
             record = &paths_of(table)[path]
             hop = &hops_of(self.interns)[attrs_of(self.interns)[record.attr].hopset]
             found.append(Path(
-                record.origin, Source(self.origins[record.origin].source), self.origin_addresses[record.origin],
-                record.path_id, record.attr, self.interns.attributes_of(record.attr), bool(hop.reachable),
-                hop.metric if hop.reachable else 0, bool(record.flags & PATH_STALE), bool(record.flags & PATH_BEST),
-                bool(record.flags & PATH_MULTIPATH), Step(record.step),
+                record.origin, Source(self.origins[record.origin].source),
+                self.origin_addresses[record.origin], record.path_id, record.attr,
+                self.interns.attributes_of(record.attr), bool(hop.reachable),
+                hop.metric if hop.reachable else 0, bool(record.flags & PATH_STALE),
+                bool(record.flags & PATH_BEST), bool(record.flags & PATH_MULTIPATH), Step(record.step),
             ))
             path = record.next
-        return sorted(found, key=lambda one: (not one.best, not one.multipath, -one.step, one.origin_id, one.path_id))
+        found.sort(key=lambda one: (not one.best, not one.multipath, -one.step, one.origin_id, one.path_id))
+        return found
 
     def walk(self, family, *, origin=None, best_only=True, after=None, limit=1000):
-        """Up to about `limit` paths from where `after` of the chunk before says, in no order but each node once.
+        """Up to about `limit` paths, from where the chunk before ended (`after`), in no order.
 
-        A prefix that stays in the RIB during the whole walk is seen once, whatever else changes. origin: only this one's paths.
+        A prefix that stays during the whole walk is seen once, whatever else changes. origin: only its paths.
         """
         cdef int width = 4 if family == 4 else 16
         cdef Table* table = &self.tables[0 if width == 4 else 1]
@@ -304,7 +312,7 @@ cdef class Rib(Store):
         else:
             node = table.nodes.size
         columns = [memoryview(array("I", column)).toreadonly() for column in words]
-        return Chunk(bytes(prefixes), bytes(lengths), columns[0], columns[1], columns[2], columns[3], bytes(best),
+        return Chunk(bytes(prefixes), bytes(lengths), *columns, bytes(best),
                      node if node < table.nodes.size else None)
 
     def counts(self):

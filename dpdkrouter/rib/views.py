@@ -1,22 +1,24 @@
 """What the RIB answers with: deltas for the FIB writer, and paths, routes and counts for show commands.
 
-Invariants: all are values, cut off from the RIB; the arrays of a delta and of a chunk have one element a prefix and are
-never changed afterwards. Whoever calls `Rib` gets these, on the thread that called.
+Invariants: all are values, cut off from the RIB; the arrays of a delta and of a chunk have one element a
+prefix and are never changed afterwards. Whoever calls `Rib` gets these, on the thread that called.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dpdkrouter.rib.attributes import Attributes
-from dpdkrouter.rib.enums import Source, Step
+if TYPE_CHECKING:
+    from dpdkrouter.rib.attributes import Attributes
+    from dpdkrouter.rib.enums import Source, Step
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyDelta:
     """Changed best routes of one family, one element a prefix in each array.
 
-    prefixes: network order, 4 or 16 bytes each; lengths: u8; hopset: u32 view, 0 = withdrawn; source: u8, 0 = withdrawn.
+    prefixes: network order, 4 or 16 bytes each; lengths: u8; hopset: u32 view; source: u8; 0 = withdrawn.
     """
 
     prefixes: bytes
@@ -32,8 +34,8 @@ class FamilyDelta:
 class Delta:
     """What one `Rib.decide` changed.
 
-    added: hopset ids that had no prefix before and have one now; released: ids that no prefix uses any more. Ids in
-    `released` are not given to another set before the next `decide`.
+    added: hopset ids that had no prefix before and have one now; released: ids that no prefix uses any more.
+    Ids in `released` are not given to another set before the next `decide`.
     """
 
     ipv4: FamilyDelta
@@ -118,7 +120,7 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sizes of the RIB. prefixes: in the Loc-RIB, as (IPv4, IPv6). memory_bytes: the compiled part's own arrays."""
+    """Sizes of the RIB. prefixes: in the Loc-RIB, as (IPv4, IPv6). memory_bytes: the compiled arrays."""
 
     origins: tuple[OriginCounts, ...]
     sources: tuple[SourceCounts, ...]

@@ -91,8 +91,9 @@ class BgpSource:
         self._announced = announced
         self._next_hops = next_hops
         self._sessions = sessions
-        self._peers = {peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + peer.restart_time)
-                       for peer in peers}
+        self._peers = {
+            peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + peer.restart_time) for peer in peers
+        }
 
     def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
         source = Source.IBGP if peer.asn == peer.local_asn else Source.EBGP
@@ -137,9 +138,7 @@ class BgpSource:
             return self._up(peer, event, now)
         elif isinstance(event, PeerDown):
             self._down(peer, event.reason, now)
-        elif isinstance(event, EndOfRib):
-            self._ended(peer, event.family)
-        elif isinstance(event, RefreshMark) and event.end:
+        elif isinstance(event, EndOfRib) or (isinstance(event, RefreshMark) and event.end):
             self._ended(peer, event.family)
         elif isinstance(event, NotificationEvent):
             log.info("peer %s: %s", peer.settings.address, notification_text(event))
@@ -151,7 +150,11 @@ class BgpSource:
         family = FAMILY_NUMBERS[update.family]
         if update.withdrawn_lengths:
             self._rib.withdraw(
-                peer.origin, family, update.withdrawn, update.withdrawn_lengths, _path_ids(update.withdrawn_path_ids)
+                peer.origin,
+                family,
+                update.withdrawn,
+                update.withdrawn_lengths,
+                _path_ids(update.withdrawn_path_ids),
             )
         if update.announced_lengths and update.attributes is not None:
             self._rib.announce(

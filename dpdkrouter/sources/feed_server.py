@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ class FeedServer:
     async def __aenter__(self) -> FeedServer:
         self._path.unlink(missing_ok=True)  # of a process that was killed; the instance lock is ours
         self._server = await asyncio.start_unix_server(self._connected, self._path, limit=READ_BYTES)
-        os.chmod(self._path, 0o600)
+        self._path.chmod(0o600)
         return self
 
     async def __aexit__(self, *_: object) -> None:

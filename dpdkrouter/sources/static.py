@@ -5,7 +5,6 @@ that they outlive the control process (not the machine).
 from __future__ import annotations
 
 import json
-import os
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,8 @@ def configured(config: Config) -> dict[Network, Attributes]:
     """The routes of [[route]]."""
     return {
         route.prefix: Attributes(
-            next_hops=tuple(NextHop(str(hop.address), None, hop.weight) for hop in route.via), kind=_KINDS[route.type]
+            next_hops=tuple(NextHop(str(hop.address), None, hop.weight) for hop in route.via),
+            kind=_KINDS[route.type],
         )
         for route in config.routes
     }
@@ -89,4 +89,4 @@ def save(path: Path, routes: Iterable[tuple[Network, Attributes]]) -> None:
     ]
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(items))
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -11,6 +11,8 @@ from fastpath.host cimport BOUNCE, host
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.dispose cimport PUNT_KIND_SHIFT
 from fastpath.stages.parking cimport park_packet
+from fastpath.stages.parse4 cimport IPV4_HEADER
+from fastpath.stages.parse6 cimport IPV6_HEADER
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.transmit cimport transmit
 from fastpath.state cimport BURST, ETHER, KIND_INJECTED, PORTS, count_drop
@@ -82,12 +84,12 @@ cdef inline rte_mbuf *read_packet(host *h, int *fd, uint32_t headroom) noexcept 
 
 cdef inline uint32_t from_taps(host *h) noexcept nogil:
     """What the kernel sends on a twin goes out of its port as it is."""
-    cdef uint32_t port, i, total = 0
+    cdef uint32_t port, _i, total = 0
     cdef rte_mbuf *m
     for port in range(h.router.ports):
         if h.tap[port] < 0:
             continue
-        for i in range(<uint32_t>READS):
+        for _i in range(<uint32_t>READS):
             m = read_packet(h, &h.tap[port], 0)
             if m is NULL:
                 break
@@ -96,6 +98,14 @@ cdef inline uint32_t from_taps(host *h) noexcept nogil:
             h.w.stats.port[port].injected += 1
             transmit(h.w, port, m)
     return total
+
+
+cdef inline bint to_one_host(const uint8_t *ip, uint32_t length) noexcept nogil:
+    """A unicast packet of a family that is routed: what the kernel says on host0 for the link's own sake, such as MLD
+    reports (RFC 3810 5.2.14), ends here."""
+    if length >= IPV6_HEADER and ip[0] >> 4 == 6:
+        return ip[24] != 0xFF
+    return length >= IPV4_HEADER and ip[0] >> 4 == 4 and ip[16] < 0xE0
 
 
 cdef inline uint32_t from_host0(host *h) noexcept nogil:
@@ -112,8 +122,12 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
         data = dr_data(m)
         memset(data, 0, 12)
         dr_put_be16(data + 12, TYPE_IPV6 if data[ETHER] >> 4 == 6 else TYPE_IPV4)
-        h.b.rx[n] = m
-        n += 1
+        if to_one_host(data + ETHER, m.data_len - ETHER):
+            h.b.rx[n] = m
+            n += 1
+        else:
+            count_drop(h.w, DropReason.inject_invalid)
+            rte_pktmbuf_free(m)
     if n:
         h.b.n = <uint16_t>n
         h.b.kind = KIND_INJECTED

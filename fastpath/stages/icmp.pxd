@@ -48,7 +48,7 @@ cdef inline uint32_t error6(uint16_t reason) noexcept nogil:
 
 
 cdef inline bint may_answer4(const uint8_t *ip, uint32_t in_first, uint16_t reason) noexcept nogil:
-    """RFC 1812 4.3.2.7: never about an ICMP error or a fragment but the first; DF decides about fragmentation needed."""
+    """RFC 1812 4.3.2.7: never about an ICMP error or a later fragment; DF decides about fragmentation needed."""
     cdef uint32_t header = (ip[0] & 15) * 4
     cdef uint8_t kind
     if dr_get_be16(ip + 6) & 0x1FFF:

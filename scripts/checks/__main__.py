@@ -48,9 +48,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/check", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default all")
-    parser.add_argument(
-        "--write-owed", action="store_true", help="write the list of what completeness still owes"
-    )
+    parser.add_argument("--write-owed", action="store_true", help="write the list of what completeness still owes")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CHECKS)
     if unknown:
@@ -63,9 +61,7 @@ def main() -> int:
         begin = time.monotonic()
         complaints = CHECKS[name]()
         failed = failed or bool(complaints)
-        print(
-            f"check {name}: {'FAILED' if complaints else 'ok'} ({time.monotonic() - begin:.1f} s)", flush=True
-        )
+        print(f"check {name}: {'FAILED' if complaints else 'ok'} ({time.monotonic() - begin:.1f} s)", flush=True)
         for complaint in complaints:
             print(complaint, file=sys.stderr, flush=True)
     return int(failed)

@@ -34,16 +34,12 @@ def config_keys() -> set[str]:
         return set()
     from pydantic import BaseModel
 
-    modules = [
-        importlib.import_module(f"dpdkrouter.config.{m.name}") for m in pkgutil.iter_modules(package.__path__)
-    ]
+    modules = [importlib.import_module(f"dpdkrouter.config.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     models = {
         value
         for module in [package, *modules]
         for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, BaseModel)
-        and value.__module__.startswith("dpdkrouter.config")
+        if isinstance(value, type) and issubclass(value, BaseModel) and value.__module__.startswith("dpdkrouter.config")
     }
     return {field.alias or name for model in models for name, field in model.model_fields.items()}
 
@@ -81,9 +77,7 @@ def metrics() -> set[str]:
         and re.fullmatch(r"dpdkrouter_[a-z0-9]+(?:_[a-z0-9]+)*", node.value)
     }
     if not names:
-        raise SystemExit(
-            f"{module.__file__}: no string like dpdkrouter_..., so the check can't read its metrics"
-        )
+        raise SystemExit(f"{module.__file__}: no string like dpdkrouter_..., so the check can't read its metrics")
     return names
 
 

@@ -6,6 +6,7 @@ workers it must not allocate, log or enter the kernel either, but for the idle b
 Runs after scripts/setup, which leaves the C in build/release.
 """
 
+import hashlib
 import json
 import re
 import subprocess
@@ -96,9 +97,7 @@ def check_file(code: Path, source: Path, *, worker: bool) -> tuple[list[str], in
             and is_nogil(signature(lines, number))
             and (source, number) not in seen
         ):
-            found.append(
-                f"{relative(source)}:{number}: not found in {code.name}; unused, or the check misreads it"
-            )
+            found.append(f"{relative(source)}:{number}: not found in {code.name}; unused, or the check misreads it")
     return found, len(seen)
 
 
@@ -124,6 +123,19 @@ def hints(entry: dict[str, str]) -> list[str]:
     return [line for line in lines if line.startswith(("performance hint:", "warning:"))]
 
 
+def cached_hints(entry: dict[str, str], code: Path) -> list[str]:
+    """The same, kept beside the generated C for as long as that stays the same: Cython takes seconds."""
+    store = code.with_suffix(".hints.json")
+    digest = hashlib.sha256(code.read_bytes()).hexdigest()
+    if store.is_file():
+        kept: dict[str, list[str]] = json.loads(store.read_text())
+        if digest in kept:
+            return kept[digest]
+    found = hints(entry)
+    store.write_text(json.dumps({digest: found}))
+    return found
+
+
 def check() -> list[str]:
     if not (BUILD / "build.ninja").is_file():
         return ["build/release is missing; run scripts/setup first"]
@@ -138,5 +150,5 @@ def check() -> list[str]:
         found += complaints
         if str(source) not in hinted:  # a worker's variants say the same
             hinted.add(str(source))
-            found += hints(entry)
+            found += cached_hints(entry, code)
     return list(dict.fromkeys(found))

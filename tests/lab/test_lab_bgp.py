@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
-from lab.harness.launched import Launched, Listener
-from lab.harness.speaker import attribute, update_body
 
 from dpdkrouter.bgp import commands, events
 from dpdkrouter.bgp.configuration import BgpPeer
+from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
+from lab.harness.launched import Launched, Listener
+from lab.harness.speaker import attribute, update_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,9 +53,7 @@ class Lab:
 
     def launched(self, hold_time: int = 90, buffer_bytes: int = 64 << 20) -> Launched:
         peers = [
-            BgpPeer(
-                V4, 65001, "192.0.2.1", 65000, "192.0.2.1", hold_time=hold_time, description='tr"an;}\nsit'
-            ),
+            BgpPeer(V4, 65001, "192.0.2.1", 65000, "192.0.2.1", hold_time=hold_time, description='tr"an;}\nsit'),
             BgpPeer(V6, 65001, "2001:db8::1", 65000, "192.0.2.1", families=("ipv6",), hold_time=hold_time),
         ]
         return Launched(self.run_directory, self.router.name, peers, buffer_bytes)
@@ -86,9 +84,7 @@ def prefixes(updates: list[events.Update], announced: bool = True) -> set[str]:
     found = set()
     for update in updates:
         packed, lengths = (
-            (update.announced, update.announced_lengths)
-            if announced
-            else (update.withdrawn, update.withdrawn_lengths)
+            (update.announced, update.announced_lengths) if announced else (update.withdrawn, update.withdrawn_lengths)
         )
         size, family = (4, socket.AF_INET) if update.family == "ipv4" else (16, socket.AF_INET6)
         for index, length in enumerate(lengths):
@@ -124,13 +120,9 @@ def test_routes_come_in_and_ours_go_out(lab: Lab) -> None:
             )
         )
         wait_for(lambda: bird.has_route("2001:db8:100::/48"), 10, "our IPv6 route at BIRD")
-        wait_for(
-            lambda: f"{len(many)} imported" in bird.birdc("show protocols all peer0"), 15, "our IPv4 routes"
-        )
+        wait_for(lambda: f"{len(many)} imported" in bird.birdc("show protocols all peer0"), 15, "our IPv4 routes")
         control.send(commands.encode(commands.withdraw(V4, many[1:])))
-        wait_for(
-            lambda: "1 imported" in bird.birdc("show protocols all peer0"), 15, "the withdrawal of our routes"
-        )
+        wait_for(lambda: "1 imported" in bird.birdc("show protocols all peer0"), 15, "the withdrawal of our routes")
 
         bird.set_routes(routes[:1])
         wait_for(
@@ -261,9 +253,7 @@ def test_slow_control_loses_lines_not_sessions(lab: Lab) -> None:
         assert not control.of(events.PeerDown)
         control.send(commands.encode([commands.route_refresh(V4, "ipv4")]))
         wait_for(lambda: any(mark.end for mark in control.of(events.RefreshMark)), 20, "the refresh's end")
-        last_begin = max(
-            i for i, event in enumerate(control.events) if event == events.RefreshMark(V4, "ipv4", False)
-        )
+        last_begin = max(i for i, event in enumerate(control.events) if event == events.RefreshMark(V4, "ipv4", False))
         fresh = [event for event in control.events[last_begin:] if isinstance(event, events.Update)]
         assert len(control.of(events.Hello)) == 2
         assert prefixes(fresh) == set(routes)
@@ -297,9 +287,7 @@ def test_bad_attributes_withdraw_and_keep_the_session(lab: Lab, attributes: byte
     program = str(Path(__file__).with_name("harness") / "speaker.py")
     with Listener(lab.run_directory) as control, lab.launched():
         speaker = subprocess.Popen(
-            lab.peer.command(
-                sys.executable, program, V4, "192.0.2.1", "65001", *(body.hex() for body in bodies)
-            ),
+            lab.peer.command(sys.executable, program, V4, "192.0.2.1", "65001", *(body.hex() for body in bodies)),
             stdin=subprocess.PIPE,
         )
         with contextlib.ExitStack() as stack:

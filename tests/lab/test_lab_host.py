@@ -212,9 +212,7 @@ def test_fast_path_ends_and_everything_stays() -> None:
 @pytest.mark.parametrize("fast_path", [True, False])
 def test_control_is_killed_and_everything_stays(fast_path: bool) -> None:
     with lab("kill") as made:
-        control = subprocess.Popen(
-            [sys.executable, "-P", "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True
-        )
+        control = subprocess.Popen([sys.executable, "-P", "-c", KEEPER, made.name], stdout=subprocess.PIPE, text=True)
         try:
             assert control.stdout is not None
             assert control.stdout.readline() == "kept\n"
@@ -276,10 +274,7 @@ def test_arp_is_answered_on_the_addresss_own_port_only() -> None:
     with cabled() as (router, peer, _cable):
         other = twin("p1", bytes.fromhex("020000000002"), "192.0.2.2/24")
         router.taps.apply([PORT, other])
-        assert (
-            peer.execute("ping", "-c", "1", "-W", "0.3", "192.0.2.2", check=False).count(" 0% packet loss")
-            == 0
-        )
+        assert peer.execute("ping", "-c", "1", "-W", "0.3", "192.0.2.2", check=False).count(" 0% packet loss") == 0
         peer.execute("ping", "-c", "1", "-W", "5", "192.0.2.1")
 
 

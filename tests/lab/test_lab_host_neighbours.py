@@ -148,16 +148,12 @@ def test_managed_neighbour_stays_and_comes_back() -> None:
             neighbours.verify("p0")
             await until("verified", lambda: "REACHABLE" in router.neighbour("192.0.2.9"))
             assert "managed" in router.neighbour("192.0.2.9")
-            router.ip(
-                "neigh", "flush", "dev", "p0"
-            )  # as the collector would; it comes back, and nobody noticed
+            router.ip("neigh", "flush", "dev", "p0")  # as the collector would; it comes back, and nobody noticed
             await until("managed again", lambda: "REACHABLE" in router.neighbour("192.0.2.9"))
             assert "managed" in router.neighbour("192.0.2.9")
             assert macs(neighbours) == {PEER4: PEER_MAC}
 
-            new_mac = bytes.fromhex(
-                "02000000000a"
-            )  # the peer's card is replaced; it says so by gratuitous ARP
+            new_mac = bytes.fromhex("02000000000a")  # the peer's card is replaced; it says so by gratuitous ARP
             await asyncio.to_thread(peer.taps.apply, [twin("p0", new_mac, "192.0.2.9/24", "2001:db8::9/64")])
             assert (await told(neighbours, PEER4))[PEER4].mac == new_mac
 
@@ -249,9 +245,7 @@ def test_neighbour_taken_by_the_collector_is_resolved_again() -> None:
 def test_static_neighbours_are_exact() -> None:
     async def scenario(router: Lab) -> None:
         one, two = bytes.fromhex("02000000000b"), bytes.fromhex("02000000000c")
-        router.ip(
-            "neigh", "replace", "192.0.2.50", "lladdr", "02:00:00:00:00:0d", "dev", "p0", "nud", "permanent"
-        )
+        router.ip("neigh", "replace", "192.0.2.50", "lladdr", "02:00:00:00:00:0d", "dev", "p0", "nud", "permanent")
         neighbours = Neighbours(router.name, router.taps.indexes())
         neighbours.set_static({("p0", NOBODY): one, ("p0", PEER6): one})
         with pytest.raises(HostError, match="p9"):
@@ -306,9 +300,7 @@ def run_batch(router: Lab, lines: str) -> None:
 def test_ports_that_go_lose_their_neighbours() -> None:
     async def scenario(router: Lab) -> None:
         async with following(router) as neighbours:
-            router.ip(
-                "neigh", "replace", "192.0.2.7", "lladdr", "02:00:00:00:00:07", "dev", "p0", "nud", "stale"
-            )
+            router.ip("neigh", "replace", "192.0.2.7", "lladdr", "02:00:00:00:00:07", "dev", "p0", "nud", "stale")
             await told(neighbours, ip_address("192.0.2.7"))
             neighbours.set_ports({})
             assert not (await told(neighbours, ip_address("192.0.2.7")))[ip_address("192.0.2.7")].usable

@@ -23,9 +23,7 @@ def compiled_modules() -> dict[str, Path]:
         for path in sorted(folder.rglob("*" + SUFFIX)):
             stem = path.relative_to(folder.parent).as_posix().removesuffix(SUFFIX)
             module = stem.replace("/", ".")
-            modules[module] = path.with_name(
-                ("worker" if module in variants else stem.split("/")[-1]) + ".pyi"
-            )
+            modules[module] = path.with_name(("worker" if module in variants else stem.split("/")[-1]) + ".pyi")
     assert "fastpath.probe" in modules
     return modules
 
@@ -44,8 +42,13 @@ def test_stubs_agree_with_the_compiled_modules(tmp_path: Path) -> None:
     for name, stub in compiled_modules().items():
         if name in _build.VARIANTS.values():
             shutil.copy(stub, (tmp_path / name.replace(".", "/")).with_suffix(".pyi"))
-    allow = tmp_path / "allow"  # what Cython adds
-    allow.write_text(r".*\.__(test|pyx_\w+|reduce_cython|setstate_cython)__" + "\n")
+    # What Cython adds; and constructors: an extension class shows no signature of them (mypy checks uses).
+    allow = tmp_path / "allow"
+    # A string constant that a compiled module imports looks like its own.
+    allow.write_text(
+        r".*\.__(test|pyx_\w+|reduce_cython|setstate_cython|init|new)__" + "\n"
+        r"(?!fastpath\.segment\.).*\.(ROUTE|STATS|READERS|WHOLE|WRITE)" + "\n"
+    )
     # Every extension class is a disjoint base: no news.
     options = ["--ignore-disjoint-bases", "--ignore-unused-allowlist", "--allowlist", str(allow)]
     run = subprocess.run(

@@ -1,7 +1,9 @@
-"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes, stale marks and next hops.
+"""The compiled RIB against a small model in plain Python, under random announcements, withdrawals, flushes,
+stale marks and next hops.
 
-After every decision: replaying the deltas gives the model's table, every path's step is the model's, lookups find the model's longest match,
-counts agree, and the hop set ids told as added and not yet released are those that prefixes use.
+After every decision: replaying the deltas gives the model's table, every path's step is the model's,
+lookups find the model's longest match, counts agree, and the hop set ids told as added and not yet released
+are those that prefixes use.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from ribkit import Table, pack, replay, words
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, pack, replay, words
 
 ASN, ROUTER_ID = 65000, 9
 PREFIXES = {
@@ -73,9 +75,7 @@ def attribute_sets() -> st.SearchStrategy[Attributes]:
         originator_id=st.sampled_from([None, None, 1, 2, ROUTER_ID]),
         cluster_list=st.sampled_from([(), (), (1,), (1, 2), (ROUTER_ID,)]),
     )
-    return st.one_of(
-        unicast, unicast, st.sampled_from([Attributes.glean(1), Attributes(kind=Kind.BLACKHOLE)])
-    )
+    return st.one_of(unicast, unicast, st.sampled_from([Attributes.glean(1), Attributes(kind=Kind.BLACKHOLE)]))
 
 
 def batches() -> st.SearchStrategy[tuple[int, list[tuple[str, int]]]]:
@@ -100,8 +100,7 @@ class Model:
         if path.attributes.kind != Kind.UNICAST:
             return 0
         found = [
-            (True, 0) if hop.port is not None else self.hops[str(hop.address)]
-            for hop in path.attributes.next_hops
+            (True, 0) if hop.port is not None else self.hops[str(hop.address)] for hop in path.attributes.next_hops
         ]
         return min((metric for there, metric in found if there), default=None)
 
@@ -186,13 +185,10 @@ class Model:
         if bgp and top >= Source.EBGP:
             chosen = self.contest(bgp, steps)
             top = min(
-                self.peers[path.origin].source
-                for path in [chosen[0], *(one for one in usable if one not in bgp)]
+                self.peers[path.origin].source for path in [chosen[0], *(one for one in usable if one not in bgp)]
             )
         for path in usable:
-            if self.peers[path.origin].source != top and (
-                path not in bgp or path in chosen[:1] or not chosen
-            ):
+            if self.peers[path.origin].source != top and (path not in bgp or path in chosen[:1] or not chosen):
                 steps[path.origin, path.path_id] = Step.SOURCE
         if chosen and self.peers[chosen[0].origin].source == top:
             return chosen, steps

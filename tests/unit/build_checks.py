@@ -70,9 +70,7 @@ def test_hotpath_lets_only_the_idle_back_off_enter_the_kernel(tmp_path: Path) ->
 def test_hotpath_finds_a_missing_noexcept(tmp_path: Path) -> None:
     source = tmp_path / "sample.pyx"
     entry = {"command": f"cython -3 {source} -o x.c", "file": str(source), "output": "x.c"}
-    source.write_text(
-        "cdef void add(int a) nogil:\n    pass\n\ndef call() -> None:\n    with nogil:\n        add(1)\n"
-    )
+    source.write_text("cdef void add(int a) nogil:\n    pass\n\ndef call() -> None:\n    with nogil:\n        add(1)\n")
     assert any("performance hint" in line for line in hotpath.hints(entry))
     source.write_text(source.read_text().replace("(int a) nogil", "(int a) noexcept nogil"))
     assert hotpath.hints(entry) == []
@@ -126,7 +124,8 @@ def test_size_finds_a_long_file() -> None:
 
 
 def test_ceilings_count_code_and_comments_but_no_text() -> None:
-    marks = "import pytest\n@pytest.mark.skipif(True)\n@pytest.mark.xfail\ndef f(): pytest.skip('a')\n"
+    marks = "import pytest\n@pytest.mark.skipif(True)\n@pytest.mark.xfail\n"
+    marks += "def f(): pytest.skip('a'); scanner.skip(2)\n"
     comments = "a = 1  # " + "type: ignore[x]\nb = 2  # " + "noqa: E501\n"
     text = '"""skip, xfail, # ' + "noqa, # " + 'type: ignore"""\n'
     assert ceilings.count_python(marks + comments + text) == {

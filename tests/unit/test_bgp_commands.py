@@ -21,10 +21,7 @@ def test_other_lines() -> None:
     ]
     assert commands.announce("192.0.2.9", []) == []
     assert commands.end_of_rib("192.0.2.9", "ipv6") == "neighbor 192.0.2.9 announce eor ipv6 unicast"
-    assert (
-        commands.route_refresh("192.0.2.9", "ipv4")
-        == "neighbor 192.0.2.9 announce route-refresh ipv4 unicast"
-    )
+    assert commands.route_refresh("192.0.2.9", "ipv4") == "neighbor 192.0.2.9 announce route-refresh ipv4 unicast"
     assert commands.teardown("192.0.2.9") == "neighbor 192.0.2.9 teardown 4"
     assert commands.encode(["a", "b"]) == b"a\nb\n"
 

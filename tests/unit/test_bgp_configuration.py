@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 HELPER = ("/bin/cat", "-u", "/tmp/a b;c {x}")
 PEER = BgpPeer("192.0.2.9", 65001, "192.0.2.1", 65000, "192.0.2.1")
-SIX = BgpPeer(
-    "2001:db8::9", 4200000000, "2001:DB8:0::1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), passive=True
-)
+SIX = BgpPeer("2001:db8::9", 4200000000, "2001:DB8:0::1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), passive=True)
 
 _READ = """
 import json, sys
@@ -59,17 +57,13 @@ def read_by_exabgp(tmp_path: Path, *peers: BgpPeer) -> Any:
         check=False,
     )
     assert validated.returncode == 0, validated.stderr
-    done = subprocess.run(
-        [sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_exabgp_reads_what_was_meant(tmp_path: Path) -> None:
-    found = read_by_exabgp(
-        tmp_path, replace(PEER, hold_time=9, restart_time=0), replace(SIX, add_path_receive=True)
-    )
+    found = read_by_exabgp(tmp_path, replace(PEER, hold_time=9, restart_time=0), replace(SIX, add_path_receive=True))
     assert found["processes"] == {"control": list(HELPER)}
     first, second = found["neighbors"]
     assert first == {

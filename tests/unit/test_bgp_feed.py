@@ -88,9 +88,7 @@ def test_bird_attributes() -> None:
     gone = {
         (
             u.family,
-            u.withdrawn[n * len(u.withdrawn) // len(u.withdrawn_lengths) :][
-                : 4 if u.family == "ipv4" else 16
-            ],
+            u.withdrawn[n * len(u.withdrawn) // len(u.withdrawn_lengths) :][: 4 if u.family == "ipv4" else 16],
         )
         for u in updates(found)
         for n in range(len(u.withdrawn_lengths))
@@ -196,11 +194,7 @@ def line(message: Mapping[str, object], kind: str = "update", local: int = 65000
 def announce(prefix: str, med: int = 1, hop: str = V4) -> bytes:
     attribute = {"origin": "igp", "as-path": {"0": {"element": "as-sequence", "value": [65001]}}, "med": med}
     return line(
-        {
-            "message": {
-                "update": {"attribute": attribute, "announce": {"ipv4 unicast": {hop: [{"nlri": prefix}]}}}
-            }
-        }
+        {"message": {"update": {"attribute": attribute, "announce": {"ipv4 unicast": {hop: [{"nlri": prefix}]}}}}}
     )
 
 
@@ -231,9 +225,7 @@ def test_external_session_ignores_internal_attributes() -> None:
         "cluster-list": ["192.0.2.4"],
     }
     message = {
-        "message": {
-            "update": {"attribute": attribute, "announce": {"ipv4 unicast": {V4: [{"nlri": "10.0.0.0/8"}]}}}
-        }
+        "message": {"update": {"attribute": attribute, "announce": {"ipv4 unicast": {V4: [{"nlri": "10.0.0.0/8"}]}}}}
     }
     (update,) = updates(Feed().receive(line(message)))
     assert update.attributes == BgpAttributes(origin=0, as_path=(), next_hop=HOP4)
@@ -251,9 +243,7 @@ def test_several_next_hops_in_one_message() -> None:
     attribute = {"origin": "egp", "as-path": {}}
     groups = {V4: [{"nlri": "10.0.0.0/8"}], "192.0.2.10": [{"nlri": "11.0.0.0/8"}]}
     found = updates(
-        Feed().receive(
-            line({"message": {"update": {"attribute": attribute, "announce": {"ipv4 unicast": groups}}}})
-        )
+        Feed().receive(line({"message": {"update": {"attribute": attribute, "announce": {"ipv4 unicast": groups}}}}))
     )
     assert [(u.announced, u.attributes.next_hop) for u in found if u.attributes] == [
         (net("10.0.0.0"), HOP4),

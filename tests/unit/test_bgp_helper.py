@@ -15,12 +15,8 @@ from dpdkrouter.bgp import helper
 from dpdkrouter.bgp.helper import CommandBuffer, FeedBuffer
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "exabgp"
-BIRD = (
-    (VECTORS / "bird.jsonl").read_bytes().split(b"\n", 1)[1]
-)  # without the hello, which is the helper's own
-UP = (
-    BIRD[: BIRD.index(b'"type": "notification"')].rsplit(b"\n", 1)[0] + b"\n"
-)  # all but the end: both sessions up
+BIRD = (VECTORS / "bird.jsonl").read_bytes().split(b"\n", 1)[1]  # without the hello, which is the helper's own
+UP = BIRD[: BIRD.index(b'"type": "notification"')].rsplit(b"\n", 1)[0] + b"\n"  # all but the end: both sessions up
 
 
 def drain(buffer: FeedBuffer, step: int = 1 << 20) -> bytes:

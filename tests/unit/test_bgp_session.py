@@ -81,9 +81,7 @@ def test_malformed_updates_are_counted() -> None:
 def test_a_hello_after_a_gap_sets_the_states() -> None:
     sessions = Sessions(PEERS, 0.0)
     sessions.note(UP, 1.0)
-    gap = events.Hello(
-        "e", 2, True, 9, 1, (events.PeerState(V6, True, BOTH), events.PeerState(V4, False, None))
-    )
+    gap = events.Hello("e", 2, True, 9, 1, (events.PeerState(V6, True, BOTH), events.PeerState(V4, False, None)))
     sessions.note(gap, 5.0)
     assert (view(sessions).state, view(sessions).flaps, view(sessions, V6).state) == ("down", 1, "up")
     assert view(sessions, V6).pending == ()
@@ -105,12 +103,6 @@ def test_events_of_strangers_are_ignored() -> None:
 
 
 def test_notification_text() -> None:
-    assert (
-        notification_text(events.NotificationEvent(V4, "send", 3, 5, "")) == "sent UPDATE error / subcode 5"
-    )
-    assert (
-        notification_text(events.NotificationEvent(V4, "receive", 4, 0, "")) == "received hold timer expired"
-    )
-    assert (
-        notification_text(events.NotificationEvent(V4, "receive", 9, 1, "")) == "received code 9 / subcode 1"
-    )
+    assert notification_text(events.NotificationEvent(V4, "send", 3, 5, "")) == "sent UPDATE error / subcode 5"
+    assert notification_text(events.NotificationEvent(V4, "receive", 4, 0, "")) == "received hold timer expired"
+    assert notification_text(events.NotificationEvent(V4, "receive", 9, 1, "")) == "received code 9 / subcode 1"

@@ -259,6 +259,4 @@ def test_users_end_up_with_the_kernels_truth(events: list[tuple[str, Key, State,
         else:
             believed[change.port, change.address] = change.mac
     assert believed == {(n.port, n.address): n.mac for n in made.usable()}
-    assert believed == {
-        key: mac for key, (state, mac) in kernel.items() if state & USABLE and mac is not None
-    }
+    assert believed == {key: mac for key, (state, mac) in kernel.items() if state & USABLE and mac is not None}

@@ -24,9 +24,7 @@ def twin(name: str = "p0", mac: bytes = MAC, mtu: int = 1500, *addresses: str) -
 
 
 @given(st.sets(INTERFACES), st.lists(INTERFACES, unique=True))
-def test_address_changes_lead_to_exactly_what_is_wanted(
-    have: set[plan.Interface], want: list[plan.Interface]
-) -> None:
+def test_address_changes_lead_to_exactly_what_is_wanted(have: set[plan.Interface], want: list[plan.Interface]) -> None:
     removed, added = plan.address_changes(have, want)
     assert (have - set(removed)) | set(added) == set(want)
     assert not have & set(added)

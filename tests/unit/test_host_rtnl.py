@@ -50,9 +50,7 @@ def test_request_bytes(
     st.one_of(st.none(), st.binary(min_size=6, max_size=6)),
 )
 def test_what_is_sent_can_be_read(index: int, address: IPv4Address | IPv6Address, mac: bytes | None) -> None:
-    data = rtnl.request(Verb.PERMANENT, index, address, mac, 1) + rtnl.request(
-        Verb.DELETE, index, address, None, 2
-    )
+    data = rtnl.request(Verb.PERMANENT, index, address, mac, 1) + rtnl.request(Verb.DELETE, index, address, None, 2)
     assert list(rtnl.decode(data)) == [
         rtnl.Entry(index, address, State.PERMANENT, mac, managed=False, gone=False),
         rtnl.Entry(index, address, State.NONE, None, managed=False, gone=True),

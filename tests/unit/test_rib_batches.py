@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from array import array
+from functools import partial
 from typing import Any
 
 import pytest
-from ribkit import Table, announce, pack, reachable, replay, sequence, via, withdraw, words
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, announce, pack, reachable, replay, sequence, via, withdraw, words
 
 HOP = via("192.0.2.1", as_path=sequence(64500))
 OTHER = via("192.0.2.2", as_path=sequence(64500, 64501))
@@ -208,8 +209,7 @@ def test_walk_shows_every_path_once(rib: Rib, peer: int) -> None:
             chunk = rib.walk(4, after=after, limit=16, **options)
             chunks += 1
             found += [
-                (chunk.prefixes[4 * i : 4 * i + 4], chunk.origin_ids[i], bool(chunk.best[i]))
-                for i in range(len(chunk))
+                (chunk.prefixes[4 * i : 4 * i + 4], chunk.origin_ids[i], bool(chunk.best[i])) for i in range(len(chunk))
             ]
             if chunk.after is None:
                 assert chunks > 1
@@ -238,7 +238,7 @@ def test_path_ids_keep_paths_apart(rib: Rib, peer: int) -> None:
 
 
 def test_the_index_grows_and_shrinks_right(rib: Rib, peer: int) -> None:
-    """Tens of thousands of neighbouring prefixes in and out, so that slots are shifted back over long runs."""
+    """Tens of thousands of neighbouring prefixes in and out, so that many slots are shifted back."""
     chosen = random.Random(4).sample(range(1 << 16), 30000)
     packed = {n: bytes([10, n >> 8, n & 255, 0]) for n in chosen}
     attr_id = rib.attributes(HOP)
@@ -279,11 +279,9 @@ def test_a_bad_batch_is_refused_whole(
 ) -> None:
     announce(rib, peer, HOP, "9.0.0.0/8")
     before = rib.counts().origins
+    apply = partial(rib.announce, attr_id=rib.attributes(OTHER)) if call == "announce" else rib.withdraw
     with pytest.raises(ValueError, match=message) as caught:
-        if call == "announce":
-            rib.announce(peer, *batch, rib.attributes(OTHER))
-        else:
-            rib.withdraw(peer, *batch)
+        apply(peer, *batch)
     assert str(caught.value).startswith(call)
     assert rib.counts().origins == before
     assert rib.decide().ipv4.prefixes == bytes([9, 0, 0, 0])

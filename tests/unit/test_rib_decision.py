@@ -1,16 +1,18 @@
-"""Each step of the decision alone: two paths that differ in that step and, the other way round, in every later one."""
+"""Each step of the decision alone: two paths differ in it and, the other way round, in every later one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from ribkit import announce, pack, reachable, sequence, via, withdraw
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.table import Rib
-from dpdkrouter.rib.views import Path
+from ribkit import announce, pack, reachable, sequence, via, withdraw
+
+if TYPE_CHECKING:
+    from dpdkrouter.rib.views import Path
 
 PREFIX = "198.51.100.0/24"
 # What a path is unless a test says otherwise: (attributes, origin's source, router id, peer address)
@@ -51,7 +53,7 @@ class Contest:
         return {path.origin_id: path.step for path in self.paths()}
 
 
-# Every step: what the winner has, what the loser has. `later` gives the loser the better value in every later step.
+# Every step: what the winner has, what the loser has, and from where in LATER the loser is better.
 LATER = [
     ("local_pref", 200),
     ("as_path", sequence(64500)),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from ribkit import Table, announce, replay, sequence, via, withdraw
 
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop
 from dpdkrouter.rib.cover import covered
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import Member, NextHops, Resolution, Round
 from dpdkrouter.rib.table import Rib
+from ribkit import Table, announce, replay, sequence, via, withdraw
 
 UNREACHABLE = Resolution(Kind.UNREACHABLE)
 
@@ -271,8 +271,7 @@ def test_covered_agrees_with_a_search(family: int) -> None:
             i
             for i, address in enumerate(addresses)
             if any(
-                int.from_bytes(address[:4], "big") >> (32 - length)
-                == int.from_bytes(prefix, "big") >> (32 - length)
+                int.from_bytes(address[:4], "big") >> (32 - length) == int.from_bytes(prefix, "big") >> (32 - length)
                 for prefix, length in chosen
             )
         ]

@@ -1,13 +1,13 @@
-"""Memory is used again only when every lcore of a live fast path was quiescent; a hanging one stops reuse, not writing."""
+"""Memory is used again only when every lcore was quiescent; one that hangs stops reuse, not writing."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from table_model import answers, apply, fill_groups, segment_path
-from table_stats import OFFLINE, Stats
 
 from dpdkrouter.fib import Action, Adjacency, Fib, Limits, Refusal, TableFullError
+from table_model import answers, apply, fill_groups, segment_path
+from table_stats import OFFLINE, Stats
 
 LIMITS = Limits(1000, 1000, 5, 5, 2, 4, 1)
 
@@ -123,7 +123,7 @@ def test_a_full_queue_refuses_insertions_and_never_withdrawals(paths: tuple[Path
     assert apply(fib, 6, [(*key, two) for key in keys]).replaced == there
     assert apply(fib, 6, [(*key, 0) for key in keys]).withdrawn == there
     assert set(answers(fib.reader, 6, [key[0] for key in keys])) == {0}
-    assert fib.reader.use()["ipv6_trie"].used > 0    # what could not be retired
+    assert fib.reader.use()["ipv6_trie"].used > 0  # what could not be retired
     for beat in range(20):
         all_quiescent(fib, stats)
         fib.heartbeat(beat)
@@ -131,9 +131,7 @@ def test_a_full_queue_refuses_insertions_and_never_withdrawals(paths: tuple[Path
     fib.close()
 
 
-def test_attaching_waits_for_lcores_before_it_reuses(
-    fib: Fib, stats: Stats, paths: tuple[Path, Path]
-) -> None:
+def test_attaching_waits_for_lcores_before_it_reuses(fib: Fib, stats: Stats, paths: tuple[Path, Path]) -> None:
     (group,) = fill_groups(fib, 1)
     apply(fib, 4, [(1 << 8, 32, group)])
     fib.close()

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from table_model import Key, Model, answers, apply, bits, columns, fill_groups, pack, routes, segment_path
-from table_stats import Stats
 
 from dpdkrouter.fib import Fib, FibReader, Limits
+from table_model import Key, Model, answers, apply, bits, columns, fill_groups, pack, routes, segment_path
+from table_stats import Stats
 
 # Few slots, so that the hashes are nearly full and their clusters long; few blocks, so that all are used again.
 TIGHT = Limits(409, 409, 300, 300, 4, 12, 1)
@@ -51,8 +51,15 @@ def changes_of(family: int, one: int, two: int, three: int) -> list[list[tuple[i
     width = bits(family)
     base = 0x0A << 24 if family == 4 else 0x20 << 120
     deep = [16, 20, 24, 25, 28, 31, 32] if family == 4 else [20, 21, 26, 32, 33, 44, 48, 62, 64, 65, 127, 128]
-    keys = [(base | 1 << (width - 16) | 1 if length == width else
-             (base | 1 << (width - 16)) >> (width - length) << (width - length), length) for length in deep]
+    keys = [
+        (
+            base | 1 << (width - 16) | 1
+            if length == width
+            else (base | 1 << (width - 16)) >> (width - length) << (width - length),
+            length,
+        )
+        for length in deep
+    ]
     others = [(base | (2 + i) << (width - 24), 25 + i % 4) for i in range(12)]
     up = [[(*key, two)] for key in keys] + [[(*key, three)] for key in keys] + [[(*key, one) for key in others[:6]]]
     down = [[(*key, 0)] for key in keys] + [[(*key, 0) for key in others[:6]]]
@@ -73,7 +80,7 @@ def test_a_reader_sees_the_answer_before_or_after_and_nothing_else(path: Path) -
         edges = model.edges()
         model.routes.clear()
         possible: dict[int, set[int]] = {edge: set() for edge in edges}
-        for _ in range(2):    # twice: the second time nothing is new
+        for _ in range(2):  # twice: the second time nothing is new
             for batch in cycle:
                 for prefix, length, group in batch:
                     if group:
@@ -84,7 +91,7 @@ def test_a_reader_sees_the_answer_before_or_after_and_nothing_else(path: Path) -
                         possible[edge].add(model.lookup(edge))
         allowed[family] = possible
         apply(fib, family, cycle[0])
-        for edge in edges:    # the /8 is always there
+        for edge in edges:  # the /8 is always there
             if edge >> (bits(family) - 8) == cycle[0][0][0] >> (bits(family) - 8):
                 possible[edge].discard(0)
     receive, send = os.pipe()
@@ -102,12 +109,12 @@ def test_a_reader_sees_the_answer_before_or_after_and_nothing_else(path: Path) -
         while time.monotonic() - begun < 4:
             for family, cycle in cycles.items():
                 for batch in cycle:
-                    while apply(fib, family, batch).refused_count:    # all blocks wait for the reader
+                    while apply(fib, family, batch).refused_count:  # all blocks wait for the reader
                         time.sleep(0.0002)
             turns += 1
         assert turns > 50
         assert os.waitpid(child, os.WNOHANG) == (0, 0), os.read(receive, 1000)
-        assert os.read(receive, 1000) == b"2"    # it has read many times, and found nothing wrong
+        assert os.read(receive, 1000) == b"2"  # it has read many times, and found nothing wrong
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -205,7 +212,7 @@ def test_a_writer_killed_at_any_instant_leaves_the_old_state_or_the_new(path: Pa
             assert answers(fib.reader, family, edges) == [model.lookup(edge) for edge in edges], seed
         assert fib.counts() == (len(state[4]), len(state[6]))
         fib.close()
-    assert redone > kills // 2    # most were killed within a batch
+    assert redone > kills // 2  # most were killed within a batch
     fib = Fib.attach(path)
     for family in (4, 6):
         apply(fib, family, [(*key, 0) for key in state[family]])
@@ -214,9 +221,7 @@ def test_a_writer_killed_at_any_instant_leaves_the_old_state_or_the_new(path: Pa
     fib.close()
 
 
-def assert_reached(
-    seed: int, family: int, state: dict[Key, int], rules: dict[Key, int], groups: list[int]
-) -> None:
+def assert_reached(seed: int, family: int, state: dict[Key, int], rules: dict[Key, int], groups: list[int]) -> None:
     batches = sequence(seed, family, groups)
     changes = (change for _ in range(400) for batch in batches for change in batch)
     assert reached(dict(state), rules, changes), f"seed {seed}, family {family}: no state of the sequence"

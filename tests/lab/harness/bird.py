@@ -123,9 +123,7 @@ class Bird:
 
     def established(self) -> bool:
         """True when every session is up."""
-        return all(
-            "Established" in self.birdc(f"show protocols {_protocol(i)}") for i in range(len(self._peers))
-        )
+        return all("Established" in self.birdc(f"show protocols {_protocol(i)}") for i in range(len(self._peers)))
 
     def has_route(self, prefix: str) -> bool:
         """True when BIRD learnt this prefix by BGP (its own static routes don't count)."""
@@ -144,9 +142,7 @@ class Bird:
             own = [route for route in self._routes if (":" in route) == (family == "ipv6")]
             statics = " ".join(f"route {route} blackhole;" for route in own)
             lines.append(f"protocol static static_{family} {{ {family}; {statics} }}")
-        lines.append(
-            f"filter announced {{ if source != RTS_STATIC then reject; {self._attributes} accept; }}"
-        )
+        lines.append(f"filter announced {{ if source != RTS_STATIC then reject; {self._attributes} accept; }}")
         for index, peer in enumerate(self._peers):
             lines += [
                 f"protocol bgp {_protocol(index)} {{",

@@ -17,9 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lab.harness.waiting import wait_for
-
 from dpdkrouter.bgp.feed import Feed
+from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,9 +49,7 @@ except DpdkrouterError as error:
 class Launched:
     """`dpdkrouter bgp` of a lab; a context manager. `log` holds what it and ExaBGP printed."""
 
-    def __init__(
-        self, directory: Path, namespace: str, peers: Iterable[BgpPeer], buffer_bytes: int = 64 << 20
-    ) -> None:
+    def __init__(self, directory: Path, namespace: str, peers: Iterable[BgpPeer], buffer_bytes: int = 64 << 20) -> None:
         self.directory = directory
         self.log = directory.with_name(directory.name + ".log")
         self._given = json.dumps(
@@ -81,7 +78,7 @@ class Launched:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, self._given], stderr=log, stdout=log, env=environment
+                [sys.executable, "-P", "-c", _PROGRAM, self._given], stderr=log, stdout=log, env=environment
             )
 
     def stop(self) -> int:

@@ -41,13 +41,7 @@ def attribute(flags: int, code: int, value: bytes) -> bytes:
 
 def update_body(attributes: bytes = b"", announced: bytes = b"", withdrawn: bytes = b"") -> bytes:
     """An UPDATE's body."""
-    return (
-        struct.pack("!H", len(withdrawn))
-        + withdrawn
-        + struct.pack("!H", len(attributes))
-        + attributes
-        + announced
-    )
+    return struct.pack("!H", len(withdrawn)) + withdrawn + struct.pack("!H", len(attributes)) + attributes + announced
 
 
 def main(arguments: list[str]) -> int:

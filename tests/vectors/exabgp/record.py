@@ -16,12 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from dpdkrouter.bgp import commands, events
+from dpdkrouter.bgp.configuration import BgpPeer
 from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
 from lab.harness.launched import Launched, Listener
 from lab.harness.speaker import attribute, update_body
-
-from dpdkrouter.bgp import commands, events
-from dpdkrouter.bgp.configuration import BgpPeer
 
 HERE = Path(__file__).parent
 V4, V6 = "192.0.2.9", "2001:db8::9"

@@ -1,0 +1,100 @@
+"""The API's synchronous client: one connection a request, for CLI, tests and scripts."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpdkrouter.api import protocol
+from dpdkrouter.errors import ControlUnreachableError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+_START = "start it with `dpdkrouter control FILE`, or all of the router with `dpdkrouter run FILE`"
+
+
+class ApiClient:
+    """Asks the control process whose socket is at `path`.
+
+    timeout_s: how long it may be silent. RequestError: it refused. ControlUnreachableError: it does not run,
+    does not answer, ended in the middle, or may not be asked.
+    """
+
+    def __init__(self, path: Path | str, timeout_s: float = 5) -> None:
+        self._path = Path(path)
+        self._timeout_s = timeout_s
+
+    def call(self, method: str, /, **params: Any) -> Any:
+        """The method's result; items, if it has any, are left out."""
+        answer = self._ask(method, params)
+        while True:
+            try:
+                next(answer)
+            except StopIteration as end:
+                return end.value
+
+    def stream(self, method: str, /, **params: Any) -> Iterator[Any]:
+        """The method's items as they come. Leaving the iterator early ends the request."""
+        yield from self._ask(method, params)
+
+    def _ask(self, method: str, params: dict[str, Any]) -> Generator[Any, None, Any]:
+        """Yield items, return the result."""
+        line = protocol.encode({"method": method, "params": params})
+        if len(line) > protocol.LINE_LIMIT:
+            raise RequestError(f"{method}: the request has {len(line)} bytes, at most {protocol.LINE_LIMIT} are taken")
+        with self._connect() as connection, connection.makefile("rb") as answer:
+            try:
+                connection.sendall(line)
+                for received in answer:
+                    value = self._value(received)
+                    if "item" in value:
+                        yield value["item"]
+                    elif "error" in value:
+                        raise self._error(value["error"])
+                    else:
+                        return value["result"]
+            except TimeoutError:
+                raise ControlUnreachableError(
+                    f"{self._path}: the control process was silent for {self._timeout_s:g} s: see its log"
+                ) from None
+            except OSError as error:
+                raise ControlUnreachableError(f"{self._path}: connection lost: {error.strerror}") from None
+        raise ControlUnreachableError(f"{self._path}: the control process ended before its answer was whole; {_START}")
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(self._timeout_s)
+        try:
+            connection.connect(str(self._path))
+        except OSError as error:
+            connection.close()
+            if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+                text = f"the control process does not run; {_START}"
+            elif isinstance(error, PermissionError):
+                text = "permission denied; be root or a member of the group that api.group names"
+            else:
+                text = f"cannot connect to the control process: {error.strerror or error}"
+            raise ControlUnreachableError(f"{self._path}: {text}") from None
+        return connection
+
+    def _value(self, received: bytes) -> dict[str, Any]:
+        """One line of the answer."""
+        try:
+            value = json.loads(received)
+            if isinstance(value, dict) and value.keys() & {"item", "error", "result"}:
+                return value
+        except ValueError:
+            if not received.endswith(b"\n"):
+                raise ControlUnreachableError(
+                    f"{self._path}: the control process ended before its answer was whole; {_START}"
+                ) from None
+        raise ControlUnreachableError(
+            f"{self._path}: found {received[:60]!r}: not an answer of a control process of this release"
+        )
+
+    def _error(self, error: dict[str, Any]) -> RequestError:
+        kind, message = error.get("kind"), str(error.get("message"))
+        return RequestError(f"internal error: {message}" if kind == protocol.INTERNAL else message)

@@ -1,0 +1,64 @@
+"""How things look: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PIPED_WIDTH = 1000  # a pipe has no width: nothing is cut or wrapped
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=PIPED_WIDTH, highlight=False)
+
+
+def as_json(value: Any) -> None:
+    """One JSON document."""
+    print(json.dumps(value, indent=2))
+
+
+def rows(columns: Sequence[str], values: Iterable[Sequence[Any]], *, numbers: Iterable[str] = ()) -> None:
+    """A table; the columns named in `numbers` are set to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in set(numbers) else "left", overflow="fold")
+    for value in values:
+        table.add_row(*("" if one is None else str(one) for one in value))
+    console().print(table)
+
+
+def facts(values: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in values.items():
+        table.add_row(f"[bold]{name}[/bold]", str(value))
+    console().print(table)
+
+
+def line(text: str) -> None:
+    """One line of text."""
+    console().print(text, markup=False)
+
+
+def hop(value: Mapping[str, Any]) -> str:
+    """A next hop of the API in words."""
+    where = " ".join(x for x in (value["address"], f"on {value['port']}" if value["port"] else None) if x)
+    return where if value["weight"] == 1 else f"{where} weight {value['weight']}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    whole = int(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h" if whole < 172800 else f"{whole // 86400} d"

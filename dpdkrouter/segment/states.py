@@ -1,0 +1,66 @@
+"""What a stats segment says, as plain values: counts since the fast path started, in host units."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fast path that writes the segment."""
+
+    pid: int
+    alive: bool  # a process of this pid and start time exists
+    simd: str
+    dpdk: str
+    build_id: str
+    tsc_hz: int
+    started_ns: int  # CLOCK_REALTIME
+    lcores: int  # with the host thread's slot 0
+    ports: int
+    name: str
+    heartbeat_age_s: float  # since the host thread's last sign of life; inf: none yet
+    ready: bool  # ports are up and workers run
+
+
+@dataclass(frozen=True, slots=True)
+class LcoreState:
+    """One lcore's counters. Slot 0 is the host thread."""
+
+    slot: int
+    cpu: int
+    polls: int
+    cycles_busy: int
+    cycles_idle: int
+    rx_packets: int
+    forwarded: int
+    punted: int
+    dropped: int
+    originated: int
+    injected: int
+    bursts: tuple[int, ...]  # received bursts of 0, 1, 2-3, 4-7, 8-15, 16-31, 32-63, 64 packets
+
+
+@dataclass(frozen=True, slots=True)
+class PortState:
+    """One port: what it is, the device's own counts, and the lcores' counts added up."""
+
+    name: str
+    driver: str
+    mac: bytes
+    link_up: bool
+    speed_mbps: int
+    link_changes: int
+    rx_queues: int
+    tx_queues: int
+    mtu: int
+    numa: int
+    rx_missed: int
+    rx_errors: int
+    rx_no_mbuf: int
+    tx_errors: int
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+    tx_drops: int
+    injected: int
+    originated: int
