@@ -253,3 +253,28 @@ def test_new_mac_of_a_next_hop_is_followed(lab: Lab) -> None:
     assert stream.outage() < 2
     # the address family that had no traffic is followed as well
     wait_for(lambda: lab.ping(FAR6), 10, "ping over the new MAC")
+
+
+def test_dead_link_moves_its_share_and_the_link_takes_it_back(lab: Lab) -> None:
+    """Both east and north have the anycast address; which flow goes where is the hash's business."""
+    lab.far()
+    lab.metal.run("ip", "link", "set", "wan2", "up")
+    wait_for(lambda: lab.router.next_hops("203.0.113.129") == ["192.0.0.9", "198.51.100.9"], 10, "both next hops")
+    with Stream(lab.west, ("203.0.113.129", UDP), [lab.east, lab.north], rate=200, sources=16) as stream:
+        start = time.monotonic()
+        wait_for(lambda: all(stream.arrived_since(start, to) > 10 for to in (0, 1)), 10, "flows to both")
+        lab.east.run("ip", "link", "set", "eth0", "down")
+        down = time.monotonic()
+        wait_for(lambda: lab.router.next_hops("203.0.113.129") == ["192.0.0.9"], 10, "east's share at north")
+        moved = time.monotonic()
+        wait_for(lambda: stream.arrived_since(moved, 1) > 100, 10, "all flows at north")
+        lab.east.run("ip", "link", "set", "eth0", "up")
+        lab.east.route("0.0.0.0/0", "via", "198.51.100.1")
+        lab.east.route("::/0", "via", "2001:db8:2::1")
+        back = time.monotonic()
+        wait_for(lambda: stream.arrived_since(back, 0) > 10, 20, "flows at east again")
+        again = time.monotonic()
+        time.sleep(0.5)
+    assert moved - down < 3
+    lost = [number for number in stream.lost() if moved < stream.sent[number] < back or stream.sent[number] > again]
+    assert lost == []
