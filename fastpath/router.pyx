@@ -274,8 +274,11 @@ cdef class Router:
         if self.retired:
             self.close_retired()
 
-    def update_links(self) -> list[tuple[int, bool]]:
-        """Read link states and the devices' own counters into the stats segment; ports whose link changed."""
+    def update_links(self, no_carrier=frozenset()) -> list[tuple[int, bool]]:
+        """Read link states and the devices' own counters into the stats segment; ports whose link changed.
+
+        no_carrier: ports that are down whatever their driver says.
+        """
         cdef uint32_t port
         cdef rte_eth_link link
         cdef rte_eth_stats counts
@@ -285,6 +288,8 @@ cdef class Router:
             s = &self.r.stats.port[port]
             memset(&link, 0, sizeof(link))
             if rte_eth_link_get_nowait(self.r.port[port].dev, &link) == 0:
+                if port in no_carrier:
+                    link.link_status = 0
                 if s.link_up != link.link_status:
                     s.link_changes += 1
                     changed.append((port, bool(link.link_status)))
