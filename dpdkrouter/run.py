@@ -1,7 +1,8 @@
 """`dpdkrouter run`: the three programs in the foreground, for labs and demos; systemd does this in production.
 
-Each is a process of its own, started again when it ends, none a child of another of the three. When this process is told
-to stop, it stops them (BGP first, fast path last) and removes what a lab should not leave: namespace, segments, run directory.
+Each is a process of its own, started again when it ends, none a child of another of the three. When this process is
+told to stop, it stops them (BGP first, control last) and removes what a lab should not leave: namespace, segments, run
+directory.
 """
 
 from __future__ import annotations

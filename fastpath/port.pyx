@@ -70,8 +70,9 @@ cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_m
     cdef bytes dev_name = device.encode()
     cdef int rc
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
-        raise FastPathError(f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to "
-                        "a DPDK driver, or its driver's library is missing (EAL's lines above say which)")
+        raise FastPathError(
+            f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to a DPDK "
+            "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
     queue_counts(&info, threads, out)
     configure(name, &info, mtu, out)

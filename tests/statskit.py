@@ -33,9 +33,7 @@ _CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "sizeof(s
 @functools.cache
 def layout() -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     """({field of element 0: (offset, size)}, {constant: value})."""
-    place = (
-        'printf("%s %zu %zu\\n", "{0}", offsetof(struct dr_stats, {0}), sizeof(((struct dr_stats *)0)->{0}));'
-    )
+    place = 'printf("%s %zu %zu\\n", "{0}", offsetof(struct dr_stats, {0}), sizeof(((struct dr_stats *)0)->{0}));'
     value = 'printf("%s\\t%llu\\n", "{0}", (unsigned long long)({0}));'
     places = [
         "port[0]",

@@ -44,9 +44,7 @@ class ApiClient:
         """Yield items, return the result."""
         line = protocol.encode({"method": method, "params": params})
         if len(line) > protocol.LINE_LIMIT:
-            raise RequestError(
-                f"{method}: the request has {len(line)} bytes, at most {protocol.LINE_LIMIT} are taken"
-            )
+            raise RequestError(f"{method}: the request has {len(line)} bytes, at most {protocol.LINE_LIMIT} are taken")
         with self._connect() as connection, connection.makefile("rb") as answer:
             try:
                 connection.sendall(line)
@@ -64,9 +62,7 @@ class ApiClient:
                 ) from None
             except OSError as error:
                 raise ControlUnreachableError(f"{self._path}: connection lost: {error.strerror}") from None
-        raise ControlUnreachableError(
-            f"{self._path}: the control process ended before its answer was whole; {_START}"
-        )
+        raise ControlUnreachableError(f"{self._path}: the control process ended before its answer was whole; {_START}")
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -70,9 +70,7 @@ def decode_request(line: bytes) -> Request:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(
-            f'not JSON: {error}; a request is one line {{"method": ..., "params": ...}}'
-        ) from None
+        raise ProtocolError(f'not JSON: {error}; a request is one line {{"method": ..., "params": ...}}') from None
     if not isinstance(value, dict):
         raise ProtocolError(f"found {_short(value)}: a request is an object with method and params")
     unknown = sorted(value.keys() - _KEYS)

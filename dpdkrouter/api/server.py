@@ -81,9 +81,7 @@ class ApiServer:
         try:
             gid = grp.getgrnam(self._group).gr_gid
         except KeyError:
-            raise ConfigError(
-                f"api.group: found {self._group!r}: no such group; make it or name another"
-            ) from None
+            raise ConfigError(f"api.group: found {self._group!r}: no such group; make it or name another") from None
         self._clear_way()
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -95,9 +93,7 @@ class ApiServer:
         except OSError as error:
             bound.close()
             self._remove()
-            raise ApiError(
-                f"{self._path}: the API socket cannot be made: {error.strerror or error}"
-            ) from error
+            raise ApiError(f"{self._path}: the API socket cannot be made: {error.strerror or error}") from error
         return bound
 
     def _clear_way(self) -> None:
@@ -161,9 +157,7 @@ class ApiServer:
         except asyncio.LimitOverrunError:
             await _send(
                 writer,
-                protocol.encode_error(
-                    protocol.PROTOCOL, f"a request is at most {protocol.LINE_LIMIT} bytes long"
-                ),
+                protocol.encode_error(protocol.PROTOCOL, f"a request is at most {protocol.LINE_LIMIT} bytes long"),
             )
             return False  # where the next request begins is not known
         await self._answer(line, writer)

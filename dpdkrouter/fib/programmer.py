@@ -1,8 +1,9 @@
 """From the Loc-RIB's deltas to the route segment: hop sets become groups, next hops adjacencies.
 
-What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to groups,
-groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store, however many
-prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and packets go on.
+What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to
+groups, groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store,
+however many prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and
+packets go on.
 
 Called by the control process, on its one thread.
 """
@@ -189,7 +190,7 @@ class Programmer:
         return sum(self._fib.sweep_stale(source) for source in sources)
 
     def release_orphans(self) -> None:
-        """After the last sweep: groups of the former control process that no hop set stands for, and lone adjacencies."""
+        """After the last sweep: groups of the former control process that no hop set took, and lone adjacencies."""
         for group in self._orphans.values():
             self._fib.group_release(group)
         self._orphans.clear()

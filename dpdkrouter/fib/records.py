@@ -37,9 +37,7 @@ class TableFullError(DpdkrouterError):
 
     def __init__(self, what: str, maximum: int, key: str) -> None:
         self.key = key
-        super().__init__(
-            f"no {what} is free: {maximum} are in use or wait for a grace period; raise table.{key}"
-        )
+        super().__init__(f"no {what} is free: {maximum} are in use or wait for a grace period; raise table.{key}")
 
 
 class Member(NamedTuple):

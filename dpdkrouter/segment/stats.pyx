@@ -1,8 +1,8 @@
 """Reads the stats segment of one fast path (fastpath/include/dr_layout.h, struct dr_stats).
 
-Every counter has one writer, which stores it whole; a reader sees each value as of some recent moment, not all as of
-one. Counters start from 0 with each fast path. Nothing here waits or writes. Used by control, CLI and metrics, each with
-a reader of its own; one thread an object.
+Every counter has one writer, which stores it whole; a reader sees each value as of some recent moment, not all as
+of one. Counters start from 0 with each fast path. Nothing here waits or writes. Used by control, CLI and metrics,
+each with a reader of its own; one thread an object.
 """
 import time
 from pathlib import Path
@@ -18,7 +18,8 @@ from fastpath.segment cimport Mapping
 from dpdkrouter.errors import SegmentError
 from dpdkrouter.segment.states import Header, LcoreState, PortState
 from fastpath.reasons import DropReason, PuntClass
-from fastpath.segment import STATS, attach
+from fastpath.segment import STATS as _STATS
+from fastpath.segment import attach
 
 _REASONS = tuple((name, int(reason)) for name, reason in DropReason.__members__.items())
 _CLASSES = tuple((name, int(kind)) for name, kind in PuntClass.__members__.items())
@@ -54,7 +55,7 @@ cdef class StatsReader:
 
     def __init__(self, path):
         self.path = str(path)
-        self.use(attach(path, STATS))
+        self.use(attach(path, _STATS))
 
     cdef int use(self, Mapping mapping) except -1:
         self.mapping = mapping
@@ -80,12 +81,12 @@ cdef class StatsReader:
         self.close()
 
     def reopen_if_replaced(self) -> bool:
-        """True when another fast path's segment stood at the path and is read now. When none does, the old one stays."""
+        """True when another fast path's segment stood at the path and is read now; else the old one stays."""
         self.check()
         if self.mapping.is_current():
             return False
         try:
-            new = attach(self.path, STATS)
+            new = attach(self.path, _STATS)
         except SegmentError:
             return False
         old = self.mapping

@@ -1,1 +1,1 @@
-"""Where routes come from: connected.py, static.py (configuration and CLI), bgp.py. Each feeds one or more origins of the RIB."""
+"""Where routes come from: connected.py, static.py (configuration and CLI), bgp.py. Each feeds origins of the RIB."""

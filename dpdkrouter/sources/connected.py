@@ -1,7 +1,8 @@
 """Connected routes: what the ports' addresses and the neighbours on them make. Pure.
 
 A port's prefix points to its glean group while its link is up; its own addresses are local whatever the link;
-a neighbour with a MAC is a host route. RFC 1812 5.3.5.2 and RFC 2644 (directed broadcast), RFC 4291 2.6.1 (subnet-router anycast).
+a neighbour with a MAC is a host route. RFC 1812 5.3.5.2 and RFC 2644 (directed broadcast), RFC 4291 2.6.1
+(subnet-router anycast).
 """
 
 from __future__ import annotations

@@ -8,14 +8,48 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from table_model import SMALL, Model, answers, apply, bits, fill_groups, routes, segment_path
 
 from dpdkrouter.fib import Fib, FibReader
+from table_model import SMALL, Model, answers, apply, bits, fill_groups, routes, segment_path
 
 LENGTHS = {
     4: [8, 9, 12, 15, 16, 17, 20, 22, 23, 24, 25, 26, 27, 28, 30, 31, 32],
-    6: [1, 3, 12, 19, 20, 21, 25, 26, 27, 29, 32, 33, 38, 40, 44, 47, 48, 49, 50, 56, 61, 62, 63, 64, 65, 67,
-        68, 74, 96, 121, 122, 123, 127, 128],
+    6: [
+        1,
+        3,
+        12,
+        19,
+        20,
+        21,
+        25,
+        26,
+        27,
+        29,
+        32,
+        33,
+        38,
+        40,
+        44,
+        47,
+        48,
+        49,
+        50,
+        56,
+        61,
+        62,
+        63,
+        64,
+        65,
+        67,
+        68,
+        74,
+        96,
+        121,
+        122,
+        123,
+        127,
+        128,
+    ],
 }
 BASES = {
     4: [0x0A000000, 0x0A0000FF, 0x0AFFFFFF, 0xC6336400, 0xFFFFFFFF, 0],
@@ -77,7 +111,7 @@ def test_answers_as_the_model_does(table: Table, family: int, data: st.DataObjec
     fib, reader, groups = table
     empty(fib, reader)
     model = Model(family)
-    size = data.draw(st.integers(0, 198))    # lists without a size are short
+    size = data.draw(st.integers(0, 198))  # lists without a size are short
     changes = data.draw(st.lists(change(family), min_size=size, max_size=size))
     burst = data.draw(st.integers(1, 64))
     for key in ("default comes", "default goes"):
@@ -86,7 +120,7 @@ def test_answers_as_the_model_does(table: Table, family: int, data: st.DataObjec
             changes.insert(at, (0, 0, 5, key == "default goes"))
     batch: list[tuple[int, int, int]] = []
     for step, (prefix, length, which, withdraw) in enumerate(changes):
-        if withdraw and model.routes and length:    # take out one that is there
+        if withdraw and model.routes and length:  # take out one that is there
             known = sorted(model.routes)
             prefix, length = known[(prefix + which) % len(known)]
         group = 0 if withdraw else groups[which]

@@ -88,9 +88,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 def test_nobody_there_says_what_to_start(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
-    with pytest.raises(
-        ControlUnreachableError, match=r"does not run; start it with `dpdkrouter control"
-    ) as missing:
+    with pytest.raises(ControlUnreachableError, match=r"does not run; start it with `dpdkrouter control") as missing:
         ApiClient(path).call("add")
     assert missing.value.exit_code == 3
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:

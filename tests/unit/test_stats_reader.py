@@ -172,9 +172,7 @@ def test_a_reader_that_is_late_skips_what_was_overwritten(segment: Segment, read
     tail, requests = reader.resolve_requests(0)
     assert tail == total
     positions = [int.from_bytes(address, "big") for _, _, address in requests]
-    assert positions == list(range(total - segment.ring + 1, total)), (
-        "the slot that is written next is not read"
-    )
+    assert positions == list(range(total - segment.ring + 1, total)), "the slot that is written next is not read"
     assert reader.resolve_requests(tail) == (total, [])
 
 

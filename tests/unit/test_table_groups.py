@@ -1,15 +1,16 @@
 """Next-hop groups, adjacencies, interfaces; and that losing a member moves only its flows."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from table_model import apply, segment_path
 
 from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Limits, Member, TableFullError
 from dpdkrouter.fib.buckets import BUCKETS, assign, shares
+from table_model import apply, segment_path
 
 WEIGHTS = st.dictionaries(st.integers(1, 100), st.integers(1, 65535), min_size=1, max_size=64)
 
@@ -21,13 +22,13 @@ def test_shares_fill_all_buckets_by_weight(weights: dict[int, int]) -> None:
     assert min(given_out.values()) >= 1
     heavier_first = sorted(weights, key=lambda member: -weights[member])
     counts = [given_out[member] for member in heavier_first]
-    assert all(more >= fewer - 1 for more, fewer in zip(counts, counts[1:], strict=False))
+    assert all(more >= fewer - 1 for more, fewer in itertools.pairwise(counts))
 
 
 def test_shares_are_exact_when_they_can_be() -> None:
     assert shares({1: 1, 2: 1}) == {1: 128, 2: 128}
     assert shares({1: 3, 2: 1}) == {1: 192, 2: 64}
-    assert shares({i: 5 for i in range(64)}) == {i: 4 for i in range(64)}
+    assert shares(dict.fromkeys(range(64), 5)) == dict.fromkeys(range(64), 4)
 
 
 @given(WEIGHTS, st.data())
@@ -151,7 +152,7 @@ def test_each_full_part_names_its_key(fib: Fib) -> None:
     fib.group_create([(indices[0], 1)])
     with pytest.raises(TableFullError, match="max_groups"):
         fib.group_create([(indices[1], 1)])
-    for _ in range(20):    # what is given back can be had again
+    for _ in range(20):  # what is given back can be had again
         fib.group_update(groups[0], [(indices[0], 1)])
         fib.group_update(groups[0], [(indices[0], 1), (indices[1], 3)])
 
@@ -172,5 +173,3 @@ def test_interfaces_come_back(fib: Fib) -> None:
 def test_limits_are_checked() -> None:
     with pytest.raises(ValueError, match=r"table\.max_groups: found 40000: from 1 to 32767"):
         Limits(max_groups=40000)
-
-

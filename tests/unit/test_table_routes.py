@@ -6,9 +6,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from table_model import SMALL, answers, apply, fill_groups, pack, routes, segment_path
 
 from dpdkrouter.fib import WITHDRAW, Fib, Limits, Refusal, Source
+from table_model import SMALL, answers, apply, fill_groups, pack, routes, segment_path
 
 
 def number(prefix: str) -> tuple[int, int]:
@@ -135,7 +135,7 @@ def test_full_extended_blocks_refuse_and_recycle(fib: Fib) -> None:
     done = apply(fib, 4, [(i << 8 | 128, 25, one) for i in range(blocks + 3)])
     assert (done.inserted, done.refused_count) == (blocks, 3)
     assert done.refused[0] == Refusal(blocks, "full", "max_ipv4_extended")
-    assert apply(fib, 4, [(5 << 8, 32, two)]).inserted == 1    # a block that is there has room
+    assert apply(fib, 4, [(5 << 8, 32, two)]).inserted == 1  # a block that is there has room
     for turn in range(100):
         there = [(5 << 8, 32, WITHDRAW), (5 << 8 | 128, 25, WITHDRAW), ((100 + turn) << 8, 30, two)]
         back = [((100 + turn) << 8, 30, WITHDRAW), (5 << 8 | 128, 25, one), (5 << 8, 32, two)]
@@ -160,7 +160,7 @@ def test_full_trie_refuses_and_everything_else_stays(fib: Fib, path: Path) -> No
     assert apply(fib, 6, [(*key, WITHDRAW) for key in inside]).withdrawn == len(inside)
     assert fib.reader.use()["ipv6_trie"].used == 0
     assert set(answers(fib.reader, 6, [key[0] for key in hosts])) == {0}
-    for turn in range(3):    # recycling: the arena is full of nodes of other sizes each time
+    for turn in range(3):  # recycling: the arena is full of nodes of other sizes each time
         length = (128, 64, 48)[turn]
         again = [(key[0] >> (128 - length) << (128 - length), length, one) for key in hosts]
         apply(fib, 6, again)
