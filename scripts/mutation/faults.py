@@ -1,4 +1,4 @@
-"""The faults. Each changes one line, which must stand in its file exactly once; each is one that a person could make."""
+"""The faults. Each changes one line, which must stand in its file exactly once, as a person might get it wrong."""
 
 from __future__ import annotations
 
