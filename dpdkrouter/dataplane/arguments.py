@@ -55,9 +55,12 @@ def data_room_bytes(config: Config) -> int:
 
 
 def mbuf_count(config: Config) -> int:
-    """Four fifths of the memory for mbufs; the rest is for rings, queues and EAL itself."""
+    """Four fifths of the memory for mbufs, the rest for rings, queues and EAL itself; without hugepages half of it, since
+    an mbuf does not straddle two 4 KiB pages.
+    """
     each = data_room_bytes(config) + MBUF_OVERHEAD_BYTES
-    return min(MAX_MBUFS, config.fastpath.memory_mib * 2**20 * 4 // 5 // each)
+    memory = config.fastpath.memory_mib * 2**20
+    return min(MAX_MBUFS, memory * 4 // 5 // each if config.fastpath.hugepages else memory // 2 // each)
 
 
 def sleeps_when_idle(config: Config) -> bool:
