@@ -198,14 +198,13 @@ cdef class Fib(Writer):
     cdef int check6(self, const uint8_t[::1] prefixes, const uint8_t[::1] lengths, const uint16_t[::1] groups,
                     const uint8_t[::1] sources, Py_ssize_t n) except -1:
         cdef Py_ssize_t i
-        cdef uint64_t hi, lo
         for i in range(n):
             if lengths[i] > 128:
                 raise ValueError(f"route {i}: length {lengths[i]}: from 0 to 128")
-            hi, lo = load6(&prefixes[i * 16]), load6(&prefixes[i * 16 + 8])
-            if (hi & ~mask_hi(lengths[i])) | (lo & ~mask_lo(lengths[i])):
-                found = bytes(prefixes[i * 16:i * 16 + 16]).hex(":", 2)
-                raise ValueError(f"route {i}: {found}/{lengths[i]} has host bits")
+            if (load6(&prefixes[i * 16]) & ~mask_hi(lengths[i])
+                    or load6(&prefixes[i * 16 + 8]) & ~mask_lo(lengths[i])):
+                shown = bytes(prefixes[i * 16:i * 16 + 16]).hex(":", 2)
+                raise ValueError(f"route {i}: {shown}/{lengths[i]} has host bits")
             self.check_group(i, groups[i], sources[i])
         return 0
 
