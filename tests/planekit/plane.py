@@ -128,6 +128,26 @@ class Plane:
         """Send frames into a port, wait until all are read and `until` holds; what moved and came out."""
         return self.observe(lambda: self.inject(port, frames), lambda m: m.rx == len(frames) and until(m))
 
+    def moved_when(self, before: Snapshot, until: Callable[[Moved], bool]) -> Moved:
+        """What has moved since, once the condition holds and nothing moves any more."""
+        return Moved.between(before, self.settle(until, before))
+
+    def twin_frames(self, port: int, count: int) -> list[bytes]:
+        """What the kernel got on a port's twin since the last send began."""
+        frames: list[bytes] = []
+
+        def arrived() -> bool:
+            frames.extend(self.wires.twin[port].received())
+            return len(frames) >= count
+
+        wait_for(arrived, 5, f"{count} frames on the twin of port {port}", interval=0.002)
+        return frames
+
+    def set_link(self, port: int, up: bool) -> None:
+        """Take the far end down or up; returns when the fast path knows."""
+        self.wires.set_link(port, up)
+        wait_for(lambda: self.counters.reader.ports()[port].link_up == up, 5, f"link of port {port}", interval=0.01)
+
     def inject(self, port: int, frames: Sequence[bytes]) -> None:
         """Put frames on the wire, a device's ring at a time: it holds 512."""
         start = self._received()
