@@ -106,8 +106,9 @@ class Control:
             self.changed()
 
     def refresh_neighbours(self) -> None:
-        """Host routes from the neighbours that have a MAC."""
-        if self.neighbours.replace(neighbour_routes(self.host.neighbours)):
+        """Host routes from the neighbours that have a MAC, on ports whose link is up: the kernel keeps some others."""
+        there = {key: mac for key, mac in self.host.neighbours.items() if self._links.get(key[0], True)}
+        if self.neighbours.replace(neighbour_routes(there)):
             self.changed()
 
     def set_cli_routes(self, routes: dict[Network, Attributes]) -> None:
@@ -239,6 +240,7 @@ class Control:
                 changed = True
         if changed:
             self.refresh_connected()
+            self.refresh_neighbours()
 
 
 def main(config: Config) -> int:
