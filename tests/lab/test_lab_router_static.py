@@ -1,12 +1,12 @@
 """The whole router with static routes: what hosts on both sides see, and what the counters say about it.
 
-                       192.0.2.1/24         198.51.100.1/24    .9 east   lo: 203.0.113.9, 2001:db8:f::9,
-    west ── eth0 ──── wan0   dpdkrouter   wan1 ──── eth0 ── east              anycast 203.0.113.129, 2001:db8:f:1::9
-    .9, ::9      2001:db8:1::1/64         2001:db8:2::1/64     ::9
-                                          wan2 ──── eth0 ── north  .9 of 192.0.0.0/24 and 2001:db8:3::/64
-                                          192.0.0.1/24, 2001:db8:3::1/64    lo: the same anycast addresses
+                   192.0.2.1/24         198.51.100.1/24    .9 east   lo: 203.0.113.9, 2001:db8:f::9,
+west ── eth0 ──── wan0   dpdkrouter   wan1 ──── eth0 ── east              anycast 203.0.113.129, 2001:db8:f:1::9
+.9, ::9      2001:db8:1::1/64         2001:db8:2::1/64     ::9
+                                      wan2 ──── eth0 ── north  .9 of 192.0.0.0/24 and 2001:db8:3::/64
+                                      192.0.0.1/24, 2001:db8:3::1/64    lo: the same anycast addresses
 
-    quiet, 198.51.100.20, is a static neighbour: a second MAC on east's cable that answers no ARP.
+quiet, 198.51.100.20, is a static neighbour: a second MAC on east's cable that answers no ARP.
 """
 
 from __future__ import annotations

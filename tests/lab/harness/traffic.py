@@ -109,9 +109,7 @@ class Stream:
 
     def arrived_since(self, when: float, receiver: int | None = None) -> int:
         """How many packets that were sent after a moment have come."""
-        return sum(
-            self.sent[number] >= when and receiver in (None, at) for number, _, at in list(self.received)
-        )
+        return sum(self.sent[number] >= when and receiver in (None, at) for number, _, at in list(self.received))
 
     def outage(self) -> float:
         """The longest time between two packets that came."""
