@@ -84,7 +84,7 @@ def test_next_hop_is_resolved_through_another_route(lab: BgpLab) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_traffic_follows_the_best_route(lab: BgpLab, service: str) -> None:
-    wait_for(lambda: "1 received" in lab.client.run("ping", "-nc1", "-W1", service, check=False), 10, "ping")
+    wait_for(lambda: lab.ping(service), 10, "ping")
     before = lab.router.counts()
     assert count([lab.west], (service, UDP), lambda: send(lab.client, (service, UDP), 200)) == 200
     assert lab.router.counts().since(before).forwarded == 200

@@ -82,7 +82,8 @@ class Lab:
         def quiet() -> Counts:
             first = self.router.counts()
             time.sleep(0.15)
-            assert first == (second := self.router.counts())
+            second = self.router.counts()
+            assert first == second
             return second
 
         return wait_for(quiet, 20, "counters at rest")

@@ -143,6 +143,10 @@ class BgpLab:
             for prefix in ANNOUNCED:
                 wait_for(lambda bird=bird, prefix=prefix: bird.has_route(prefix), 20, f"{prefix} at a BIRD")
 
+    def ping(self, address: str) -> bool:
+        """Whether an address answers the client."""
+        return "1 received" in self.client.run("ping", "-n", "-c", "1", "-W", "1", address, check=False)
+
     def learnt(self, *places: int) -> bool:
         """Whether what the RIB has by BGP is what these (default both) announce."""
         found = self.best()
