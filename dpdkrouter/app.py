@@ -23,7 +23,7 @@ from dpdkrouter.api.server import ApiServer
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths
-from dpdkrouter.errors import RequestError, SegmentError
+from dpdkrouter.errors import DpdkrouterError, RequestError, SegmentError
 from dpdkrouter.fib.fib import Fib
 from dpdkrouter.fib.limits import Limits
 from dpdkrouter.fib.programmer import Programmer
@@ -272,4 +272,11 @@ def main(config: Config) -> int:
 
 
 async def _run(config: Config) -> int:
-    return await Control(config).run()
+    try:
+        return await Control(config).run()
+    except* DpdkrouterError as group:
+        # of several tasks' errors the first is the cause; the CLI shows it as one line
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
