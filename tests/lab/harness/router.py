@@ -169,7 +169,8 @@ class Router:
 
     def _ready(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}"
+        if self.process.poll() is not None:
+            raise RuntimeError(f"`run` ended with {self.process.returncode}: {self.log.read_text()}")
         self.call("status")
         with self.stats() as stats:
             assert stats.header().ready, "workers do not run yet"
