@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from planekit import capture
 from planekit.frames import checksum, forwarded, frame4, frame6
 
@@ -60,9 +61,7 @@ FRAMES = st.one_of(packets4().map(lambda p: frame4(0, p)), packets6().map(lambda
 
 @given(st.lists(FRAMES, min_size=100, max_size=400))
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-def test_valid_packets_come_out_one_hop_older(
-    hugepages: Path, tmp_path_factory: object, batch: list[bytes]
-) -> None:
+def test_valid_packets_come_out_one_hop_older(hugepages: Path, tmp_path_factory: object, batch: list[bytes]) -> None:
     folder = tmp_path_factory.mktemp("frames")  # type: ignore[attr-defined]
     result = capture.run("prop", folder, batch)
     assert result.moved.forwarded == len(batch)
