@@ -5,7 +5,8 @@ for each, `rebuild`). Free neighbours are joined only by `rebuild`, which alloc 
 enough was freed since the last time to make its one pass over the map worth it. Control thread only.
 """
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc
+from libc.stdlib cimport free as c_free
 from libc.string cimport memset
 
 cdef enum:
@@ -25,8 +26,8 @@ cdef class Arena:
         self.rebuild()
 
     def __dealloc__(self):
-        free(self.taken)
-        free(self.next)
+        c_free(self.taken)
+        c_free(self.next)
 
     cdef void forget(self) noexcept:
         """Nothing is taken, nothing is free: `take` and `rebuild` follow."""
@@ -92,7 +93,7 @@ cdef class Arena:
             self.take(at, size)
         return at
 
-    cdef void free(self, uint32_t at, uint32_t size) noexcept:
+    cdef void give(self, uint32_t at, uint32_t size) noexcept:
         """Give a block back; nobody may read it any more."""
         memset(self.taken + at, 0, size)
         self.used -= size

@@ -16,7 +16,7 @@ from dpdkrouter.fib.grace cimport RETIRED_NODE, Grace
 from dpdkrouter.fib.node6 cimport (encode, entries_of, expand, is_leaf_throughout, level_of, node_at, node_base, owner,
                                    range_of, run_of, runs, runs_of, slot_at, stands_alone, starts_of, units_for)
 from fastpath.atomic cimport dr_store_release_32
-from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_UNIT
+from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS
 
 cdef enum:
     LEVELS = 18    # nodes that an address of 128 bits passes
@@ -72,7 +72,7 @@ cdef class Table6:
 
     cdef void release(self, uint32_t unit) noexcept:
         """A node's grace period is over; nobody has changed it since it was retired."""
-        self.arena.free(unit, units_for(runs_of(node_at(self.trie, unit))))
+        self.arena.give(unit, units_for(runs_of(node_at(self.trie, unit))))
 
     cdef uint32_t build(self, const uint32_t *slots, int base) noexcept:
         """A new node with these slots, as a child entry; 0: the arena is full."""

@@ -13,8 +13,8 @@ from fastpath.stages.choose cimport PROTO_TCP
 from fastpath.stages.parse cimport ip_length
 from fastpath.stages.parse6 cimport class6, link_local6
 from fastpath.stages.transmit cimport transmit
-from fastpath.state cimport (ETHER, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK, VERDICT_PUNT, burst, to_slow,
-                             worker)
+from fastpath.state cimport (ETHER, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK, VERDICT_PUNT,
+                             burst, to_slow, worker)
 
 cdef enum:
     PORT_BGP = 179

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit import capture
-from planekit.fabric import Special
-from planekit.frames import decoded, forwarded, frame4, special, to, udp4
 from scapy.layers.inet import ICMP, IP
 from scapy.packet import Raw
 
 from fastpath import probe
+from planekit import capture
+from planekit.fabric import Special
+from planekit.frames import decoded, forwarded, frame4, special, to, udp4
 
 if TYPE_CHECKING:
     from pathlib import Path

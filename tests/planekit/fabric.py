@@ -13,9 +13,8 @@ from enum import IntEnum
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from planekit.wires import far_mac, near_mac
-
 from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Limits, Member, Source
+from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,11 +6,12 @@ import struct
 from ipaddress import ip_address
 from typing import Any
 
-from planekit.wires import far_mac, near_mac
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+
+from planekit.wires import far_mac, near_mac
 
 TYPE_IPV4, TYPE_IPV6 = 0x0800, 0x86DD
 

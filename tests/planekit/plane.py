@@ -122,9 +122,7 @@ class Plane:
                 )
             last = now
 
-    def send(
-        self, port: int, frames: Sequence[bytes], until: Callable[[Moved], bool] = lambda moved: True
-    ) -> Result:
+    def send(self, port: int, frames: Sequence[bytes], until: Callable[[Moved], bool] = lambda moved: True) -> Result:
         """Send frames into a port, wait until all are read and `until` holds; what moved and came out."""
         return self.observe(lambda: self.inject(port, frames), lambda m: m.rx == len(frames) and until(m))
 

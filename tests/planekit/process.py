@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from lab.harness.waiting import wait_for
-
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.errors import SegmentError
 from dpdkrouter.segment import StatsReader
+from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
     from types import TracebackType

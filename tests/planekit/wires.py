@@ -11,10 +11,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
-from lab.harness.namespace import Namespace, veth_pair
-
 from dpdkrouter.host.namespace import run_in
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_keeper
+from lab.harness.namespace import Namespace, veth_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
