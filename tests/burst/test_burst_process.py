@@ -226,7 +226,7 @@ def test_bad_start(clean: None, tmp_path: Path, what: str) -> None:
 def test_a_segment_of_another_version_is_refused(clean: None, tmp_path: Path) -> None:
     settings = Settings("frbad", NULL)
     process = FastPathProcess(settings, tmp_path)
-    fabric = Fabric(process.paths.routes, (1500,))
+    fabric = Fabric(process.paths.routes, (1500, 1500))
     fabric.close()
     try:
         with process.paths.routes.open("r+b") as segment, mmap.mmap(segment.fileno(), 2 << 20) as view:
