@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from planekit import Plane
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def running(hugepages: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Plane]:
+def running(
+    hugepages: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Plane]:
     name = request.module.__name__.rpartition("_")[2]
     with Plane(name, tmp_path_factory.mktemp(name)) as plane:
         yield plane

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit import capture
-from planekit.fabric import Special
-from planekit.frames import decoded, forwarded, frame4, special, to, udp4
 from scapy.layers.inet import ICMP, IP
 from scapy.packet import Raw
 
 from fastpath import probe
+from planekit import capture
+from planekit.fabric import Special
+from planekit.frames import decoded, forwarded, frame4, special, to, udp4
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +47,8 @@ def test_every_variant_gives_the_same_frames_and_counters(by_variant: dict[str, 
     assert result.moved.forwarded > 900
 
 
-def fragments(dst: str, size: int, step: int, **fields: int) -> list[bytes]:
-    whole = bytes(udp4(dst, bytes(n & 255 for n in range(size)), **fields))
+def fragments(dst: str, size: int, step: int, sport: int = 1000) -> list[bytes]:
+    whole = bytes(udp4(dst, bytes(n & 255 for n in range(size)), sport=sport))
     frames = []
     for start in range(20, len(whole), step):
         packet = IP(whole[:20])

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit import capture
-from planekit.fabric import UNRESOLVED4, Special
-from planekit.frames import checksum, ethernet, frame4, frame6, special, to, udp4, udp6
-from planekit.wires import near_mac
 from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP
 
 from dpdkrouter.segment import DropReason
+from planekit import capture
+from planekit.fabric import UNRESOLVED4, Special
+from planekit.frames import checksum, ethernet, frame4, frame6, special, to, udp4, udp6
+from planekit.wires import near_mac
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,14 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit.fabric import Special
-from planekit.frames import checksum, forwarded, frame4, frame6, special, to, udp4, udp6
-from planekit.wires import far_mac, near_mac
 from scapy.layers.inet import IP, TCP, IPOption_Timestamp
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.packet import Raw
 
 from dpdkrouter.fib import Member
+from planekit.fabric import Special
+from planekit.frames import checksum, forwarded, frame4, frame6, special, to, udp4, udp6
+from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:
     from planekit import Plane
@@ -95,14 +95,16 @@ def test_a_trailer_makes_no_packet_too_big(plane: Plane, family: int) -> None:
 
 def test_options_and_extension_headers_pass(plane: Plane) -> None:
     options = IP(src="198.18.0.5", dst="198.18.1.7", options=[IPOption_Timestamp()]) / TCP() / Raw(b"o")
-    headers = IPv6(src="2001:db8:18::5", dst="2001:db8:18:1::7") / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment() / Raw(b"h")
+    headers = (
+        IPv6(src="2001:db8:18::5", dst="2001:db8:18:1::7") / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment() / Raw(b"h")
+    )
     frames = [frame4(0, options), frame6(0, headers)]
     assert sorted(plane.send(0, frames).out[1]) == sorted(forwarded(frame, 1) for frame in frames)
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_last_hop_that_may_pass(plane: Plane, family: int) -> None:
-    frame = to(family, 1, **{"ttl" if family == 4 else "hlim": 2})
+    frame = to(family, 1, ttl=2) if family == 4 else to(family, 1, hlim=2)
     assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
 
 
@@ -181,9 +183,7 @@ def test_a_new_mac_is_used_by_the_next_packet(plane: Plane) -> None:
 def test_ipv6_flows_by_port_and_by_address(plane: Plane) -> None:
     """Either alone is enough to tell flows apart."""
     by_port = [special(6, Special.ECMP, host=1, sport=n) for n in range(1, 101)]
-    by_source = [
-        frame6(0, udp6(f"2001:db8:19:{Special.ECMP}::1", src=f"2001:db8:18::{n:x}")) for n in range(1, 101)
-    ]
+    by_source = [frame6(0, udp6(f"2001:db8:19:{Special.ECMP}::1", src=f"2001:db8:18::{n:x}")) for n in range(1, 101)]
     for frames in (by_port, by_source):
         out = plane.send(0, frames).out
         assert len(out[0]) > 50

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit.fabric import UNRESOLVED4, UNRESOLVED6, Special
-from planekit.frames import checksum, decoded, frame4, frame6, special, to, udp4, udp6
-from planekit.wires import far_mac, near_mac
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -22,6 +19,10 @@ from scapy.layers.inet6 import (
     in6_chksum,
 )
 from scapy.packet import Packet, Raw
+
+from planekit.fabric import UNRESOLVED4, UNRESOLVED6, Special
+from planekit.frames import checksum, decoded, frame4, frame6, special, to, udp4, udp6
+from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:
     from planekit import Plane

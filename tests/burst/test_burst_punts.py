@@ -6,14 +6,14 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit.fabric import UNRESOLVED4, Special
-from planekit.frames import ethernet, forwarded, frame4, frame6, special, to, udp4, udp6
-from planekit.wires import far_mac, near_mac
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import ARP
 
 from dpdkrouter.segment import PuntClass
+from planekit.fabric import UNRESOLVED4, Special
+from planekit.frames import ethernet, forwarded, frame4, frame6, special, to, udp4, udp6
+from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:
     from planekit import Plane

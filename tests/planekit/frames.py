@@ -6,11 +6,12 @@ import struct
 from ipaddress import ip_address
 from typing import Any
 
-from planekit.wires import far_mac, near_mac
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
+
+from planekit.wires import far_mac, near_mac
 
 TYPE_IPV4, TYPE_IPV6 = 0x0800, 0x86DD
 
@@ -54,7 +55,7 @@ def special(family: int, number: int, host: int = 7, **fields: Any) -> bytes:
 
 def checksum(header: bytes) -> int:
     """RFC 1071 over a header, the slow and plain way."""
-    total = sum(struct.unpack(f">{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
