@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from planekit import capture
-from planekit.fabric import Special
-from planekit.frames import checksum, ethernet, frame4, frame6, special, to, udp4, udp6
 from scapy.layers.inet import ICMP, IP, TCP, IPOption_RR
 from scapy.layers.inet6 import (
     ICMPv6ND_NS,
@@ -32,6 +29,9 @@ from scapy.layers.l2 import ARP
 from scapy.packet import Raw
 
 from fastpath import probe
+from planekit import capture
+from planekit.fabric import Special
+from planekit.frames import checksum, ethernet, frame4, frame6, special, to, udp4, udp6
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,15 @@ def _splice(data: bytearray, rng: random.Random) -> None:
     data[start : start + rng.randrange(1, 32)] = rng.randbytes(rng.randrange(0, 32))
 
 
-MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (_bits, _edge, _header, _header, _cut, _grow, _splice)
+MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
+    _bits,
+    _edge,
+    _header,
+    _header,
+    _cut,
+    _grow,
+    _splice,
+)
 
 
 def checksummed(data: bytearray) -> None:
@@ -185,7 +193,12 @@ def sanitized_build(folder: Path) -> Path:
     prefix, build = folder / "site", folder / "build"
     tools = Path(sys.executable).parent
     path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
-    options = ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Ddebug_checks=true", "--buildtype=debugoptimized"]
+    options = [
+        "-Db_sanitize=address,undefined",
+        "-Db_lundef=false",
+        "-Ddebug_checks=true",
+        "--buildtype=debugoptimized",
+    ]
     layout = [f"-Dpython.purelibdir={prefix}", f"-Dpython.platlibdir={prefix}"]
     for words in (
         [tools / "meson", "setup", build, ROOT, *options, *layout],
