@@ -1,4 +1,4 @@
-"""`bgp`: sessions, and what came and went over them. `bgp run` is the program itself."""
+"""`bgp`: sessions, and what came and went over them. `bgp run FILE`, or `bgp` alone, is the program itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ import typer
 from dpdkrouter.cli import programs, render
 from dpdkrouter.cli.instance import AsJson, chosen
 
-app = typer.Typer(no_args_is_help=True, help="BGP: sessions, received routes, announced prefixes.")
+app = typer.Typer()
 app.command("run")(programs.bgp)
+
+
+@app.callback(invoke_without_command=True)
+def program(context: typer.Context) -> None:
+    """BGP: sessions, received routes, announced prefixes. Alone: run ExaBGP by the default configuration."""
+    if context.invoked_subcommand is None:
+        programs.bgp()
 
 
 @app.command("summary")
