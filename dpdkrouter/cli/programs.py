@@ -49,13 +49,16 @@ def run(file: File = DEFAULT) -> None:
     raise typer.Exit(main(_load(file, this_machine=True), file))
 
 
-def fastpath(file: File = DEFAULT) -> None:
+def fastpath(
+    file: File = DEFAULT,
+    simd: Annotated[str, typer.Option(help="Use this build of the worker, whatever fastpath.simd says.")] = "",
+) -> None:
     """Run the fast path: DPDK ports and workers."""
     from dpdkrouter.dataplane.process import main
 
     _need_root()
     logs.set_up()
-    raise typer.Exit(main(_load(file, this_machine=False)))
+    raise typer.Exit(main(_load(file, this_machine=False), simd or None))
 
 
 def control(file: File = DEFAULT) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from rich.console import RenderableType
+
 PIPED_WIDTH = 1000  # a pipe has no width: nothing is cut or wrapped
 
 
-def console() -> Console:
-    """Standard output."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=PIPED_WIDTH, highlight=False)
+def show(value: RenderableType) -> None:
+    """To standard output; what is piped has neither colours nor blanks at the ends of lines."""
+    if sys.stdout.isatty():
+        Console(highlight=False).print(value)
+        return
+    text = io.StringIO()
+    Console(file=text, width=PIPED_WIDTH, highlight=False).print(value)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
 
 
 def as_json(value: Any) -> None:
@@ -32,7 +41,7 @@ def rows(columns: Sequence[str], values: Iterable[Sequence[Any]], *, numbers: It
         table.add_column(column, justify="right" if column in set(numbers) else "left", overflow="fold")
     for value in values:
         table.add_row(*("" if one is None else str(one) for one in value))
-    console().print(table)
+    show(table)
 
 
 def facts(values: Mapping[str, Any]) -> None:
@@ -40,12 +49,12 @@ def facts(values: Mapping[str, Any]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
         table.add_row(f"[bold]{name}[/bold]", str(value))
-    console().print(table)
+    show(table)
 
 
 def line(text: str) -> None:
     """One line of text."""
-    console().print(text, markup=False)
+    show(Text(text))
 
 
 def hop(value: Mapping[str, Any]) -> str:

@@ -70,8 +70,10 @@ class Fabric:
             local = self.fib.group_create([Member(self.adjacency(Action.LOCAL, port))])
             self.route(f"10.0.{port}.1/32", local)
             self.route(f"2001:db8:{port:x}::1/128", local)
-        self.resolve4 = self.adjacency(Action.RESOLVE, 1, UNRESOLVED4)
-        self.resolve6 = self.adjacency(Action.RESOLVE, 1, UNRESOLVED6)
+        self.unresolved4 = Adjacency(Action.RESOLVE, 1, mtu=1500, next_hop=UNRESOLVED4)
+        self.unresolved6 = Adjacency(Action.RESOLVE, 1, mtu=1500, next_hop=UNRESOLVED6)
+        self.resolve4 = self.fib.adjacency_create(self.unresolved4)
+        self.resolve6 = self.fib.adjacency_create(self.unresolved6)
         members = {
             Special.BLACKHOLE: [Member(self.adjacency(Action.BLACKHOLE))],
             Special.UNREACHABLE: [Member(self.adjacency(Action.UNREACHABLE))],
@@ -87,8 +89,8 @@ class Fabric:
             self.route(f"2001:db8:19:{special:x}::/64", self.group[special])
         self.route(f"2001:db8:19:{Special.RESOLVE:x}::/64", self.fib.group_create([Member(self.resolve6)]))
 
-    def adjacency(self, action: Action, port: int = 0, next_hop: bytes = b"") -> int:
-        return self.fib.adjacency_create(Adjacency(action, port, mtu=1500, next_hop=next_hop))
+    def adjacency(self, action: Action, port: int = 0) -> int:
+        return self.fib.adjacency_create(Adjacency(action, port, mtu=1500))
 
     @staticmethod
     def hop(port: int, mtu: int, next_hop: bytes = b"") -> Adjacency:
