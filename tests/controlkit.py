@@ -168,8 +168,11 @@ class Router:
         return stack
 
     @contextmanager
-    def peers(self, api: ApiClient) -> Iterator[None]:
-        """Both BGP sessions are up and their first routes are in; they are lost, stale, when the block ends."""
+    def peers(self, api: ApiClient) -> Iterator[Callable[[str], None]]:
+        """Both BGP sessions are up and their first routes are in; they are lost, stale, when the block ends.
+
+        What is yielded has 192.0.2.9 send a NOTIFICATION with this text.
+        """
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as helper:
             helper.connect(str(self.paths.bgp_socket))
             for line in VECTOR.read_text().splitlines():
@@ -177,8 +180,23 @@ class Router:
                     break  # what follows takes routes away again
                 helper.sendall(line.encode() + b"\n")
             wait(lambda: all(peer["state"] == "up" and not peer["pending"] for peer in summary(api)))
-            yield
+
+            def notify(text: str) -> None:
+                helper.sendall(notification("192.0.2.9", text))
+                wait(lambda: any(peer["last_error"] for peer in summary(api)))
+
+            yield notify
         wait(lambda: api.call("bgp.summary")["feed"] == "absent")
+
+
+def notification(peer: str, text: str) -> bytes:
+    """The recorded NOTIFICATION of a peer, with another text."""
+    for line in VECTOR.read_text().splitlines():
+        message = json.loads(line)
+        if message.get("type") == "notification" and message["neighbor"]["address"]["peer"] == peer:
+            message["neighbor"]["notification"]["message"] = text
+            return json.dumps(message).encode() + b"\n"
+    raise AssertionError(f"{VECTOR}: no notification of {peer}")
 
 
 def summary(api: ApiClient) -> list[dict[str, object]]:

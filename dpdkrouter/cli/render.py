@@ -34,13 +34,19 @@ def as_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def plain(value: Any) -> Text:
+    """A value as it is: a peer's words are no markup, and what a terminal would act on is spelt out."""
+    text = "" if value is None else str(value)
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text))
+
+
 def rows(columns: Sequence[str], values: Iterable[Sequence[Any]], *, numbers: Iterable[str] = ()) -> None:
     """A table; the columns named in `numbers` are set to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in set(numbers) else "left", overflow="fold")
     for value in values:
-        table.add_row(*("" if one is None else str(one) for one in value))
+        table.add_row(*map(plain, value))
     show(table)
 
 
@@ -48,13 +54,13 @@ def facts(values: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
     table = Table.grid(padding=(0, 2))
     for name, value in values.items():
-        table.add_row(f"[bold]{name}[/bold]", str(value))
+        table.add_row(Text(name, style="bold"), plain(value))
     show(table)
 
 
 def line(text: str) -> None:
     """One line of text."""
-    show(Text(text))
+    show(plain(text))
 
 
 def hop(value: Mapping[str, Any]) -> str:

@@ -158,6 +158,16 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
         assert "2 of 2 sessions up" in router.cli("status").out
 
 
+def test_a_peers_words_are_no_markup(router: Router) -> None:
+    """RFC 9003: the reason for a shutdown is text that the peer chooses, on its way to a terminal."""
+    words = "[/x] [red]gone[/red] :smile:"
+    with router.control() as api, router.peers(api) as notify:
+        notify(words)
+        ended = router.cli("bgp", "summary")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"received cease / administrative shutdown: {words}" in ended.out
+
+
 def test_routes_of_a_lost_feed_are_stale(router: Router) -> None:
     with router.control() as api:
         with router.peers(api):

@@ -28,8 +28,14 @@ main()
 
 
 def ended(*words: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
-    return subprocess.run([*DPDKROUTER, *words], capture_output=True, text=True, timeout=60)
+    """A command in a process of its own; one that goes on is told to end, so that `run` removes what it made."""
+    with subprocess.Popen([*DPDKROUTER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            output, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
 @pytest.mark.usefixtures("root")
