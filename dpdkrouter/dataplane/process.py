@@ -61,6 +61,7 @@ class FastPath:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
             stack.enter_context(InstanceLock(self._paths.run / "fastpath.lock", "dpdkrouter fastpath"))
+            stack.callback(eal.remove_runtime_directory)
             variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)

@@ -72,7 +72,8 @@ class Snapshot:
             found.append(f"tx = forwarded + injected + originated - tx drops: {sent} != {given}")
         for name in ("injected", "originated"):
             if self.total(name) != sum(getattr(port, name) for port in self.ports):
-                found.append(f"{name}: lcores say {self.total(name)}, ports {[getattr(p, name) for p in self.ports]}")
+                ports = [getattr(p, name) for p in self.ports]
+                found.append(f"{name}: lcores say {self.total(name)}, ports {ports}")
         if self.total("rx") != sum(port.rx for port in self.ports):
             found.append(f"rx: lcores say {self.total('rx')}, ports {[port.rx for port in self.ports]}")
         return found
@@ -106,10 +107,15 @@ class Moved:
             return {key: value for key, value in totals.items() if value}
 
         return cls(
-            *(difference(name) for name in ("rx", "forwarded", "punted", "dropped", "originated", "injected")),
-            sum(port.tx_drops for port in after.ports) - sum(port.tx_drops for port in before.ports),
-            named("drops", DropReason),
-            named("punts", PuntClass),
+            rx=difference("rx"),
+            forwarded=difference("forwarded"),
+            punted=difference("punted"),
+            dropped=difference("dropped"),
+            originated=difference("originated"),
+            injected=difference("injected"),
+            tx_drops=sum(port.tx_drops for port in after.ports) - sum(port.tx_drops for port in before.ports),
+            drops=named("drops", DropReason),
+            punts=named("punts", PuntClass),
         )
 
 

@@ -57,6 +57,7 @@ class Fabric:
     def __init__(self, path: Path, mtus: Sequence[int], *, stats: Path | None = None) -> None:
         self.fib = Fib.create(path, LIMITS, "fr", stats)
         self.forward: list[int] = []  # adjacency of port P
+        self.group_of_port: list[int] = []
         self.group: dict[Special, int] = {}
         self._build(mtus)
 
@@ -65,6 +66,7 @@ class Fabric:
             self.fib.interface_set(port, interface(port, mtu))
             self.forward.append(self.fib.adjacency_create(self.hop(port, mtu)))
             group = self.fib.group_create([Member(self.forward[port])])
+            self.group_of_port.append(group)
             self.route(f"198.18.{port}.0/24", group)
             self.route(f"2001:db8:18:{port:x}::/64", group)
             local = self.fib.group_create([Member(self.adjacency(Action.LOCAL, port))])
@@ -101,6 +103,9 @@ class Fabric:
         family, address, length = packed_network(prefix)
         applied = self.fib.apply(family, address, bytes([length]), array("H", [group]), bytes([Source.STATIC]))
         assert applied.refused_count == 0, applied
+
+    def set_members(self, group: int, *adjacencies: int) -> None:
+        self.fib.group_update(group, [Member(adjacency) for adjacency in adjacencies])
 
     def close(self) -> None:
         self.fib.close()
