@@ -49,13 +49,27 @@ def run(file: File = DEFAULT) -> None:
     raise typer.Exit(main(_load(file, this_machine=True), file))
 
 
-def fastpath(file: File = DEFAULT) -> None:
+def _with_simd(config: Config, simd: str) -> Config:
+    """The configuration with another fastpath.simd; the fast path says so when the machine lacks it."""
+    from fastpath import _build
+
+    choices = ("auto", *_build.VARIANTS)
+    if simd not in choices:
+        raise typer.BadParameter(f"{simd!r} is not one of {', '.join(choices)}", param_hint="--simd")
+    return config.model_copy(update={"fastpath": config.fastpath.model_copy(update={"simd": simd})})
+
+
+def fastpath(
+    file: File = DEFAULT,
+    simd: Annotated[str | None, typer.Option(help="Instead of fastpath.simd; `version` lists them.")] = None,
+) -> None:
     """Run the fast path: DPDK ports and workers."""
     from dpdkrouter.dataplane.process import main
 
     _need_root()
     logs.set_up()
-    raise typer.Exit(main(_load(file, this_machine=False)))
+    config = _load(file, this_machine=False)
+    raise typer.Exit(main(config if simd is None else _with_simd(config, simd)))
 
 
 def control(file: File = DEFAULT) -> None:
