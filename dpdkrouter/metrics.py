@@ -17,69 +17,82 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-PREFIX = "dpdkrouter_"
-
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric family. `name` is without the prefix, a counter's with `_total`."""
+    """One metric family; a counter's name ends in `_total`."""
 
     name: str
     kind: Literal["counter", "gauge"]
     help: str
     labels: tuple[str, ...] = ()
 
-    @property
-    def full_name(self) -> str:
-        """The name that Prometheus stores."""
-        return PREFIX + self.name
-
 
 SERIES = (
-    Series("fastpath_up", "gauge", "1 while the fast path runs and its ports are started."),
+    Series("dpdkrouter_fastpath_up", "gauge", "1 while the fast path runs and its ports are started."),
     Series(
-        "build_info",
+        "dpdkrouter_build_info",
         "gauge",
         "1; the running fast path's build, DPDK and SIMD level, or this program's own while none runs.",
         ("version", "build_id", "dpdk", "simd"),
     ),
     # ports
-    Series("port_received_packets_total", "counter", "Packets that workers received.", ("port",)),
-    Series("port_received_bytes_total", "counter", "Bytes that workers received, without FCS.", ("port",)),
-    Series("port_transmitted_packets_total", "counter", "Packets given to the device.", ("port",)),
-    Series("port_transmitted_bytes_total", "counter", "Bytes given to the device, without FCS.", ("port",)),
+    Series("dpdkrouter_port_received_packets_total", "counter", "Packets that workers received.", ("port",)),
+    Series("dpdkrouter_port_received_bytes_total", "counter", "Bytes that workers received, without FCS.", ("port",)),
+    Series("dpdkrouter_port_transmitted_packets_total", "counter", "Packets given to the device.", ("port",)),
+    Series("dpdkrouter_port_transmitted_bytes_total", "counter", "Bytes given to the device, without FCS.", ("port",)),
     Series(
-        "port_transmit_drops_total",
+        "dpdkrouter_port_transmit_drops_total",
         "counter",
         "Packets that the device's TX queue had no room for.",
         ("port",),
     ),
-    Series("port_injected_packets_total", "counter", "Packets of the host stack, to be sent there.", ("port",)),
-    Series("port_originated_packets_total", "counter", "ICMP errors of the router, to be sent there.", ("port",)),
-    Series("port_receive_missed_packets_total", "counter", "Packets the device had no descriptor for.", ("port",)),
-    Series("port_receive_errors_total", "counter", "Packets the device received with an error.", ("port",)),
-    Series("port_receive_no_mbuf_total", "counter", "Receptions that failed for want of an mbuf.", ("port",)),
-    Series("port_transmit_errors_total", "counter", "Packets the device failed to send.", ("port",)),
-    Series("port_link_up", "gauge", "1 while the link is up.", ("port",)),
-    Series("port_link_changes_total", "counter", "How often the link came up or was lost.", ("port",)),
+    Series(
+        "dpdkrouter_port_injected_packets_total", "counter", "Packets of the host stack, to be sent there.", ("port",)
+    ),
+    Series(
+        "dpdkrouter_port_originated_packets_total", "counter", "ICMP errors of the router, to be sent there.", ("port",)
+    ),
+    Series(
+        "dpdkrouter_port_receive_missed_packets_total",
+        "counter",
+        "Packets the device had no descriptor for.",
+        ("port",),
+    ),
+    Series("dpdkrouter_port_receive_errors_total", "counter", "Packets the device received with an error.", ("port",)),
+    Series(
+        "dpdkrouter_port_receive_no_mbuf_total", "counter", "Receptions that failed for want of an mbuf.", ("port",)
+    ),
+    Series("dpdkrouter_port_transmit_errors_total", "counter", "Packets the device failed to send.", ("port",)),
+    Series("dpdkrouter_port_link_up", "gauge", "1 while the link is up.", ("port",)),
+    Series("dpdkrouter_port_link_changes_total", "counter", "How often the link came up or was lost.", ("port",)),
     # lcores: received = forwarded + punted + dropped
-    Series("lcore_received_packets_total", "counter", "Packets received.", ("lcore",)),
-    Series("lcore_forwarded_packets_total", "counter", "Received packets that were forwarded.", ("lcore",)),
-    Series("lcore_punted_packets_total", "counter", "Received packets handed to the host thread.", ("lcore",)),
-    Series("lcore_dropped_packets_total", "counter", "Received packets that were dropped.", ("lcore",)),
-    Series("lcore_cycles_total", "counter", "TSC cycles of polls that found packets or none.", ("lcore", "state")),
-    Series("dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
-    Series("punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
+    Series("dpdkrouter_lcore_received_packets_total", "counter", "Packets received.", ("lcore",)),
+    Series("dpdkrouter_lcore_forwarded_packets_total", "counter", "Received packets that were forwarded.", ("lcore",)),
+    Series(
+        "dpdkrouter_lcore_punted_packets_total", "counter", "Received packets handed to the host thread.", ("lcore",)
+    ),
+    Series("dpdkrouter_lcore_dropped_packets_total", "counter", "Received packets that were dropped.", ("lcore",)),
+    Series(
+        "dpdkrouter_lcore_cycles_total",
+        "counter",
+        "TSC cycles of polls that found packets or none.",
+        ("lcore", "state"),
+    ),
+    Series("dpdkrouter_dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
+    Series("dpdkrouter_punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
     # table and routes
-    Series("table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
-    Series("table_max", "gauge", "What a part of the route segment has room for; ipv6_trie in bytes.", ("part",)),
-    Series("routes", "gauge", "Best routes.", ("family", "source")),
-    Series("writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
+    Series("dpdkrouter_table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
+    Series(
+        "dpdkrouter_table_max", "gauge", "What a part of the route segment has room for; ipv6_trie in bytes.", ("part",)
+    ),
+    Series("dpdkrouter_routes", "gauge", "Best routes.", ("family", "source")),
+    Series("dpdkrouter_writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
     # BGP
-    Series("bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
-    Series("bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
-    Series("bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),
-    Series("bgp_flaps_total", "counter", "How often the Established session was lost.", ("peer",)),
+    Series("dpdkrouter_bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
+    Series("dpdkrouter_bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
+    Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),
+    Series("dpdkrouter_bgp_flaps_total", "counter", "How often the Established session was lost.", ("peer",)),
 )
 
 
@@ -98,7 +111,7 @@ class Page:
         kind = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
         family = self._families.get(name)
         if family is None:
-            family = self._families[name] = kind(series.full_name, series.help, labels=series.labels)
+            family = self._families[name] = kind(series.name, series.help, labels=series.labels)
         assert isinstance(family, (CounterMetricFamily, GaugeMetricFamily))
         family.add_metric([labels[label] for label in series.labels], value)
 

@@ -41,30 +41,31 @@ if TYPE_CHECKING:
 log = logging.getLogger("metrics")
 
 CONTROL_S = 2.0
+STOP_S = 0.1  # how long the end may take
 CLIENT_S = 10.0
 """A client that is silent for so long is dropped."""
 
 _T = TypeVar("_T")
 _PORT_COUNTERS = {
-    "port_received_packets_total": "rx_packets",
-    "port_received_bytes_total": "rx_bytes",
-    "port_transmitted_packets_total": "tx_packets",
-    "port_transmitted_bytes_total": "tx_bytes",
-    "port_transmit_drops_total": "tx_drops",
-    "port_injected_packets_total": "injected",
-    "port_originated_packets_total": "originated",
-    "port_receive_missed_packets_total": "rx_missed",
-    "port_receive_errors_total": "rx_errors",
-    "port_receive_no_mbuf_total": "rx_no_mbuf",
-    "port_transmit_errors_total": "tx_errors",
-    "port_link_up": "link_up",
-    "port_link_changes_total": "link_changes",
+    "dpdkrouter_port_received_packets_total": "rx_packets",
+    "dpdkrouter_port_received_bytes_total": "rx_bytes",
+    "dpdkrouter_port_transmitted_packets_total": "tx_packets",
+    "dpdkrouter_port_transmitted_bytes_total": "tx_bytes",
+    "dpdkrouter_port_transmit_drops_total": "tx_drops",
+    "dpdkrouter_port_injected_packets_total": "injected",
+    "dpdkrouter_port_originated_packets_total": "originated",
+    "dpdkrouter_port_receive_missed_packets_total": "rx_missed",
+    "dpdkrouter_port_receive_errors_total": "rx_errors",
+    "dpdkrouter_port_receive_no_mbuf_total": "rx_no_mbuf",
+    "dpdkrouter_port_transmit_errors_total": "tx_errors",
+    "dpdkrouter_port_link_up": "link_up",
+    "dpdkrouter_port_link_changes_total": "link_changes",
 }
 _LCORE_COUNTERS = {
-    "lcore_received_packets_total": "rx_packets",
-    "lcore_forwarded_packets_total": "forwarded",
-    "lcore_punted_packets_total": "punted",
-    "lcore_dropped_packets_total": "dropped",
+    "dpdkrouter_lcore_received_packets_total": "rx_packets",
+    "dpdkrouter_lcore_forwarded_packets_total": "forwarded",
+    "dpdkrouter_lcore_punted_packets_total": "punted",
+    "dpdkrouter_lcore_dropped_packets_total": "dropped",
 }
 
 
@@ -131,19 +132,19 @@ class RouterCollector(Collector):
         try:
             with StatsReader(self._paths.stats) as stats:
                 header = stats.header()
-                page.add("fastpath_up", header.alive and header.ready)
+                page.add("dpdkrouter_fastpath_up", header.alive and header.ready)
                 if header.alive:
                     _build_info(page, header.build_id, header.dpdk, header.simd)
                     _ports(page, stats.ports())
                     _lcores(page, stats.lcores())
                     for reason, packets in stats.drops().items():
-                        page.add("dropped_packets_total", packets, reason=reason)
+                        page.add("dpdkrouter_dropped_packets_total", packets, reason=reason)
                     for name, packets in stats.punts().items():
-                        page.add("punted_packets_total", packets, **{"class": name})
+                        page.add("dpdkrouter_punted_packets_total", packets, **{"class": name})
                     return
         except SegmentError as error:
             log.debug("no counters: %s", error)
-            page.add("fastpath_up", 0)
+            page.add("dpdkrouter_fastpath_up", 0)
         _build_info(page, _build.BUILD_ID, _build.DPDK_VERSION, "")
 
     # ---- the route segment
@@ -156,11 +157,11 @@ class RouterCollector(Collector):
             return
         with reader:
             for part, use in reader.use().items():
-                page.add("table_used", use.used, part=part)
-                page.add("table_max", use.maximum, part=part)
+                page.add("dpdkrouter_table_used", use.used, part=part)
+                page.add("dpdkrouter_table_max", use.maximum, part=part)
             if reader.heartbeat_ns:
                 age = (time.monotonic_ns() - reader.heartbeat_ns) / 1e9
-                page.add("writer_heartbeat_age_seconds", max(0.0, age))
+                page.add("dpdkrouter_writer_heartbeat_age_seconds", max(0.0, age))
 
     # ---- the control process
 
@@ -177,18 +178,18 @@ class RouterCollector(Collector):
         for row in routes:
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
-            page.add("routes", best, family=family, source=source)
+            page.add("dpdkrouter_routes", best, family=family, source=source)
         for row in bgp["peers"]:
             peer = row["address"]
-            page.add("bgp_session_up", row["state"] == "up", peer=peer)
-            page.add("bgp_updates_total", row["updates"], peer=peer)
-            page.add("bgp_flaps_total", row["flaps"], peer=peer)
+            page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)
+            page.add("dpdkrouter_bgp_updates_total", row["updates"], peer=peer)
+            page.add("dpdkrouter_bgp_flaps_total", row["flaps"], peer=peer)
             for family, prefixes in row["prefixes"].items():
-                page.add("bgp_prefixes_received", prefixes, peer=peer, family=family)
+                page.add("dpdkrouter_bgp_prefixes_received", prefixes, peer=peer, family=family)
 
 
 def _build_info(page: Page, build_id: str, dpdk: str, simd: str) -> None:
-    page.add("build_info", 1, version=__version__, build_id=build_id, dpdk=dpdk, simd=simd)
+    page.add("dpdkrouter_build_info", 1, version=__version__, build_id=build_id, dpdk=dpdk, simd=simd)
 
 
 def _ports(page: Page, ports: Iterable[PortState]) -> None:
@@ -205,8 +206,8 @@ def _lcores(page: Page, lcores: Iterable[LcoreState]) -> None:
         label = str(lcore.cpu)  # what the configuration's fastpath.lcores says
         for name, field in _LCORE_COUNTERS.items():
             page.add(name, getattr(lcore, field), lcore=label)
-        page.add("lcore_cycles_total", lcore.cycles_busy, lcore=label, state="busy")
-        page.add("lcore_cycles_total", lcore.cycles_idle, lcore=label, state="idle")
+        page.add("dpdkrouter_lcore_cycles_total", lcore.cycles_busy, lcore=label, state="busy")
+        page.add("dpdkrouter_lcore_cycles_total", lcore.cycles_idle, lcore=label, state="idle")
 
 
 class _RequestHandler(WSGIRequestHandler):
@@ -270,7 +271,7 @@ class MetricsServer:
                 f"metrics.listen: found {str(self._listen)!r}: {error.strerror}; "
                 'name a free address and port, or "" for no metrics'
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(STOP_S,), name="metrics", daemon=True)
         self._thread.start()
         log.info("metrics on http://%s/metrics", self._listen)
         return self

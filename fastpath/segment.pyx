@@ -18,7 +18,7 @@ import struct
 from pathlib import Path
 
 from libc.errno cimport errno as c_errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 
 from dpdkrouter.errors import (AlreadyRunningError, SegmentError, SegmentMissingError, SegmentSpaceError,
@@ -200,34 +200,45 @@ def _check(fd: int, target: Path, kind: str) -> tuple[int, int]:
     return length, readers
 
 
-def _check_parts(Mapping mapping):
+cdef tuple _PARTS = (    # in the order of the header; the first eight are the readers'
+    "interfaces", "adjacencies", "groups", "buckets", "ipv4_root", "ipv4_extended", "ipv6_root", "ipv6_trie",
+    "ipv4_rules", "ipv6_rules", "ipv4_depth", "ipv4_extended_depth", "group_keys", "journal")
+
+
+cdef void _needs(const layout.dr_route_header *h, uint64_t *need) noexcept:
+    """How large each part must be for the header's maxima. need: uint64[14]."""
+    cdef uint64_t one = 1
+    need[0] = layout.DR_MAX_PORTS * sizeof(layout.dr_interface)
+    need[1] = (h.max_adjacencies + one) * sizeof(layout.dr_adjacency)
+    need[2] = (h.max_groups + one) * sizeof(uint32_t)
+    need[3] = h.max_ecmp_groups * one * layout.DR_BUCKETS * sizeof(uint16_t)
+    need[4] = (one << layout.DR_IPV4_ROOT_BITS) * sizeof(uint16_t)
+    need[5] = h.max_ipv4_extended * one * 256 * sizeof(uint16_t)
+    need[6] = (one << layout.DR_IPV6_ROOT_BITS) * sizeof(uint32_t)
+    need[7] = h.ipv6_trie_bytes
+    need[8] = (h.max_ipv4_routes + one) * sizeof(layout.dr_rule4)
+    need[9] = (h.max_ipv6_routes + one) * sizeof(layout.dr_rule6)
+    need[10] = one << layout.DR_IPV4_ROOT_BITS
+    need[11] = h.max_ipv4_extended * one * 256
+    need[12] = (h.max_groups + one) * sizeof(layout.dr_group_key)
+    need[13] = sizeof(layout.dr_journal)
+
+
+def _check_parts(Mapping mapping) -> None:
     """Raise unless every part of a route segment lies where it may and is as large as its maximum needs."""
     cdef const layout.dr_route_header *h = <const layout.dr_route_header *>mapping.base
-    cdef uint64_t readers = h.readers_bytes
-    cdef uint64_t whole = h.segment_bytes
-    for name, offset, size, need, end in (
-            ("interfaces", h.interfaces.offset, h.interfaces.bytes,
-             layout.DR_MAX_PORTS * sizeof(layout.dr_interface), readers),
-            ("adjacencies", h.adjacencies.offset, h.adjacencies.bytes, (h.max_adjacencies + 1) * 64, readers),
-            ("groups", h.groups.offset, h.groups.bytes, (h.max_groups + 1) * 4, readers),
-            ("buckets", h.buckets.offset, h.buckets.bytes, h.max_ecmp_groups * 512, readers),
-            ("ipv4_root", h.ipv4_root.offset, h.ipv4_root.bytes, 2 << 24, readers),
-            ("ipv4_extended", h.ipv4_extended.offset, h.ipv4_extended.bytes, h.max_ipv4_extended * 512, readers),
-            ("ipv6_root", h.ipv6_root.offset, h.ipv6_root.bytes, 4 << 20, readers),
-            ("ipv6_trie", h.ipv6_trie.offset, h.ipv6_trie.bytes, h.ipv6_trie_bytes, readers),
-            ("ipv4_rules", h.ipv4_rules.offset, h.ipv4_rules.bytes, h.max_ipv4_routes * 8 + 8, whole),
-            ("ipv6_rules", h.ipv6_rules.offset, h.ipv6_rules.bytes, h.max_ipv6_routes * 32 + 32, whole),
-            ("ipv4_depth", h.ipv4_depth.offset, h.ipv4_depth.bytes, 1 << 24, whole),
-            ("ipv4_extended_depth", h.ipv4_extended_depth.offset, h.ipv4_extended_depth.bytes,
-             h.max_ipv4_extended * 256, whole),
-            ("group_keys", h.group_keys.offset, h.group_keys.bytes,
-             (h.max_groups + 1) * sizeof(layout.dr_group_key), whole),
-            ("journal", h.journal.offset, h.journal.bytes, sizeof(layout.dr_journal), whole)):
-        rules = name.endswith("_rules")
-        if offset < 4096 or offset % 4096 or size < need or offset + size > end or (rules and size & (size - 1)):
-            raise SegmentError(
-                f"{mapping.path}: damaged: part {name} at {offset} has {size} bytes, needs {need} before {end}; "
-                f"remove the file")
+    cdef const layout.dr_part *part = &h.interfaces
+    cdef uint64_t need[14]
+    cdef uint64_t at, size, end
+    cdef int i
+    _needs(h, need)
+    for i in range(14):
+        at, size = part[i].offset, part[i].bytes
+        end = h.readers_bytes if i < 8 else h.segment_bytes
+        if (at < 4096 or at % 4096 or size < need[i] or at > end or size > end - at
+                or (8 <= i < 10 and size & (size - 1))):
+            raise SegmentError(f"{mapping.path}: damaged: part {_PARTS[i]} at {at} has {size} bytes, needs {need[i]} "
+                               f"before {end}; remove the file")
 
 
 def _reserve(fd: int, target: Path, size: int) -> None:

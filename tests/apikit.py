@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def serving(
-    path: Path, methods: Mapping[str, Handler], group: str = "root"
-) -> Iterator[asyncio.AbstractEventLoop]:
+def serving(path: Path, methods: Mapping[str, Handler], group: str = "root") -> Iterator[asyncio.AbstractEventLoop]:
     """Serve `methods` at `path` until the block ends; the server's loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="api-test")

@@ -44,15 +44,23 @@ def pack(family: int, numbers: Iterable[int]) -> bytes:
     return b"".join(number.to_bytes(bits(family) // 8, "big") for number in numbers)
 
 
-def apply(fib: Fib, family: int, changes: list[tuple[int, int, int]], source: Source = Source.EBGP) -> Applied:
-    """Apply (prefix, length, group) changes as one batch."""
-    return fib.apply(
-        family,
-        pack(family, [c[0] for c in changes]),
-        bytes(c[1] for c in changes),
-        array("H", [c[2] for c in changes]),
+Change = tuple[int, int, int]
+"""(prefix, length, group)"""
+
+
+def columns(family: int, changes: list[Change], source: Source = Source.EBGP) -> tuple[bytes, bytes, bytes, bytes]:
+    """Changes as Fib.apply takes them."""
+    return (
+        pack(family, [change[0] for change in changes]),
+        bytes(change[1] for change in changes),
+        array("H", [change[2] for change in changes]).tobytes(),
         bytes([source] * len(changes)),
     )
+
+
+def apply(fib: Fib, family: int, changes: list[Change], source: Source = Source.EBGP) -> Applied:
+    """Apply changes as one batch."""
+    return fib.apply(family, *columns(family, changes, source))
 
 
 def answers(reader: FibReader, family: int, addresses: list[int], burst: int = 64) -> list[int]:

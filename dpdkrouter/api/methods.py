@@ -133,17 +133,16 @@ class Methods:
         self._control.set_cli_routes(routes)
         return {"prefix": str(prefix)}
 
-    def route_show(self, params: Params) -> Iterator[dict[str, Any]]:
+    def route_show(self, params: Params) -> Iterator[dict[str, Any] | None]:
         """Routes of the RIB; best paths only, unless `all`."""
         wanted = params.get("source")
         if wanted is not None and wanted not in _SOURCES:
             raise RequestError(f"source {wanted!r}: must be one of {', '.join(_SOURCES)}")
         for family, packed, length in self._prefixes(params):
+            yield None  # a filter may let nothing through for long: the server goes on routing in between
             for path in self._control.rib.paths(family, packed, length):
-                if (path.best or path.multipath or params.get("all")) and wanted in (
-                    None,
-                    _SOURCE_NAMES[path.source],
-                ):
+                shown = path.best or path.multipath or params.get("all")
+                if shown and wanted in (None, _SOURCE_NAMES[path.source]):
                     yield self._route(packed, length, path)
 
     def _route(self, packed: bytes, length: int, path: Path) -> dict[str, Any]:

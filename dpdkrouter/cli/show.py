@@ -53,8 +53,7 @@ def _running(stats: StatsReader) -> dict[str, Any]:
 def _lcore(lcore: LcoreState) -> dict[str, Any]:
     cycles = lcore.cycles_busy + lcore.cycles_idle
     return {
-        "lcore": lcore.slot,
-        "cpu": lcore.cpu,
+        "lcore": lcore.cpu,  # as in fastpath.lcores
         "rx_packets": lcore.rx_packets,
         "forwarded": lcore.forwarded,
         "punted": lcore.punted,

@@ -15,9 +15,8 @@ from libc.stdlib cimport calloc, free
 
 from pathlib import Path
 
-from dpdkrouter.errors import SegmentError
+from dpdkrouter.errors import SegmentError, SegmentVersionError
 
-from fastpath cimport segment
 from fastpath.atomic cimport dr_fence, dr_load_acquire_64, dr_store_release_64
 from fastpath.layout cimport DR_MAX_LCORES, DR_OFFLINE, dr_lcore_stats, dr_route_header, dr_stats
 
@@ -127,6 +126,8 @@ cdef class Grace:
             self.stats = None
             try:
                 self.stats = attach(self.stats_path, STATS, READERS)
+            except SegmentVersionError:
+                return True    # of another release: somebody may live behind it, but cannot be asked
             except SegmentError:
                 return False
             self.passed = self.quiescent()

@@ -18,7 +18,8 @@ from fastpath.segment cimport Mapping
 from dpdkrouter.errors import SegmentError
 from dpdkrouter.segment.states import Header, LcoreState, PortState
 from fastpath.reasons import DropReason, PuntClass
-from fastpath.segment import STATS, attach
+from fastpath.segment import STATS as _STATS
+from fastpath.segment import attach
 
 _REASONS = tuple((name, int(reason)) for name, reason in DropReason.__members__.items())
 _CLASSES = tuple((name, int(kind)) for name, kind in PuntClass.__members__.items())
@@ -54,7 +55,7 @@ cdef class StatsReader:
 
     def __init__(self, path):
         self.path = str(path)
-        self.use(attach(path, STATS))
+        self.use(attach(path, _STATS))
 
     cdef int use(self, Mapping mapping) except -1:
         self.mapping = mapping
@@ -85,7 +86,7 @@ cdef class StatsReader:
         if self.mapping.is_current():
             return False
         try:
-            new = attach(self.path, STATS)
+            new = attach(self.path, _STATS)
         except SegmentError:
             return False
         old = self.mapping

@@ -44,7 +44,11 @@ def test_stubs_agree_with_the_compiled_modules(tmp_path: Path) -> None:
             shutil.copy(stub, (tmp_path / name.replace(".", "/")).with_suffix(".pyi"))
     # What Cython adds; and constructors: an extension class shows no signature of them (mypy checks uses).
     allow = tmp_path / "allow"
-    allow.write_text(r".*\.__(test|pyx_\w+|reduce_cython|setstate_cython|init|new)__" + "\n")
+    # A string constant that a compiled module imports looks like its own.
+    allow.write_text(
+        r".*\.__(test|pyx_\w+|reduce_cython|setstate_cython|init|new)__" + "\n"
+        r"(?!fastpath\.segment\.).*\.(ROUTE|STATS|READERS|WHOLE|WRITE)" + "\n"
+    )
     # Every extension class is a disjoint base: no news.
     options = ["--ignore-disjoint-bases", "--ignore-unused-allowlist", "--allowlist", str(allow)]
     run = subprocess.run(

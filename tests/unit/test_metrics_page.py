@@ -22,7 +22,7 @@ from dpdkrouter.config.rules import Listen
 from dpdkrouter.errors import MetricsError
 from dpdkrouter.fib.fib import Fib
 from dpdkrouter.fib.limits import Limits
-from dpdkrouter.metrics import PREFIX, SERIES, Page
+from dpdkrouter.metrics import SERIES, Page
 from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.segment import DropReason, PuntClass
 from fastpath import _build
@@ -109,7 +109,7 @@ class Router:
 
 def samples(text: str) -> Samples:
     return {
-        (one.name.removeprefix(PREFIX), tuple(sorted(one.labels.items()))): one.value
+        (one.name, tuple(sorted(one.labels.items()))): one.value
         for family in text_string_to_metric_families(text)
         for one in family.samples
     }
@@ -141,62 +141,79 @@ def table(router: Router) -> Iterator[Fib]:
     fib.close()
 
 
-def test_a_scrape_of_everything(router: Router, stats: Segment, table: Fib) -> None:
-    names = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_drops", "injected", "originated")
-    device = ("rx_missed", "rx_errors", "rx_no_mbuf", "tx_errors", "link_up", "link_changes")
-    for number, name in enumerate(names):
+PORT = {
+    "dpdkrouter_port_received_packets_total": "rx_packets",
+    "dpdkrouter_port_received_bytes_total": "rx_bytes",
+    "dpdkrouter_port_transmitted_packets_total": "tx_packets",
+    "dpdkrouter_port_transmitted_bytes_total": "tx_bytes",
+    "dpdkrouter_port_transmit_drops_total": "tx_drops",
+    "dpdkrouter_port_injected_packets_total": "injected",
+    "dpdkrouter_port_originated_packets_total": "originated",
+}
+DEVICE = {
+    "dpdkrouter_port_receive_missed_packets_total": "rx_missed",
+    "dpdkrouter_port_receive_errors_total": "rx_errors",
+    "dpdkrouter_port_receive_no_mbuf_total": "rx_no_mbuf",
+    "dpdkrouter_port_transmit_errors_total": "tx_errors",
+    "dpdkrouter_port_link_changes_total": "link_changes",
+}
+LCORE = {
+    "dpdkrouter_lcore_received_packets_total": "rx_packets",
+    "dpdkrouter_lcore_forwarded_packets_total": "forwarded",
+    "dpdkrouter_lcore_punted_packets_total": "punted",
+    "dpdkrouter_lcore_dropped_packets_total": "dropped",
+}
+
+
+def test_ports_and_lcores(router: Router, stats: Segment) -> None:
+    for number, name in enumerate(PORT.values()):
         stats.set(f"lcore[1].port[1].{name}", 100 + number)
         stats.set(f"lcore[2].port[1].{name}", 1000)
-    for number, name in enumerate(device):
-        stats.set(f"port[1].{name}", 1 if name == "link_up" else 50 + number)
-    for number, name in enumerate(("rx_packets", "forwarded", "punted", "dropped", "cycles_busy", "cycles_idle")):
+    for number, name in enumerate(DEVICE.values()):
+        stats.set(f"port[1].{name}", 50 + number)
+    stats.set("port[1].link_up", 1)
+    for number, name in enumerate(LCORE.values()):
         stats.set(f"lcore[2].{name}", 70 + number)
+    stats.set("lcore[2].cycles_busy", 80)
+    stats.set("lcore[2].cycles_idle", 81)
+    with router.serving():
+        found = samples(router.scrape())
+    assert [value(found, name, port="wan1") for name in PORT] == list(range(1100, 1107))
+    assert [value(found, name, port="wan1") for name in DEVICE] == list(range(50, 55))
+    assert {value(found, name, port="wan0") for name in (*PORT, *DEVICE)} == {0}
+    assert value(found, "dpdkrouter_port_link_up", port="wan1") == 1
+    assert value(found, "dpdkrouter_port_link_up", port="wan0") == 0
+    assert [value(found, name, lcore="5") for name in LCORE] == list(range(70, 74))
+    assert value(found, "dpdkrouter_lcore_cycles_total", lcore="5", state="busy") == 80
+    assert value(found, "dpdkrouter_lcore_cycles_total", lcore="5", state="idle") == 81
+    lcores = {labels for name, labels in found if name == "dpdkrouter_lcore_received_packets_total"}
+    assert lcores == {(("lcore", "4"),), (("lcore", "5"),)}, "the workers, by CPU"
+
+
+def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
     with router.serving():
         found = samples(router.scrape())
-    assert value(found, "fastpath_up") == 1
-    assert value(found, "build_info", version=__version__, build_id="abc123", dpdk="DPDK 22.11.11", simd="x86-64-v3")
-    shown = (
-        "received_packets",
-        "received_bytes",
-        "transmitted_packets",
-        "transmitted_bytes",
-        "transmit_drops",
-        "injected_packets",
-        "originated_packets",
-    )
-    for number, name in enumerate(shown):
-        assert value(found, f"port_{name}_total", port="wan1") == 1100 + number
-        assert value(found, f"port_{name}_total", port="wan0") == 0
-    errors = ("receive_missed_packets", "receive_errors", "receive_no_mbuf", "transmit_errors")
-    assert [value(found, f"port_{name}_total", port="wan1") for name in errors] == [50, 51, 52, 53]
-    assert value(found, "port_link_up", port="wan1") == 1
-    assert value(found, "port_link_up", port="wan0") == 0
-    assert value(found, "port_link_changes_total", port="wan1") == 55
-    lcore = ("received", "forwarded", "punted", "dropped")
-    assert [value(found, f"lcore_{name}_packets_total", lcore="5") for name in lcore] == [70, 71, 72, 73]
-    assert value(found, "lcore_cycles_total", lcore="5", state="busy") == 74
-    assert value(found, "lcore_cycles_total", lcore="5", state="idle") == 75
-    assert {labels for name, labels in found if name == "lcore_received_packets_total"} == {
-        (("lcore", "4"),),
-        (("lcore", "5"),),
-    }
-    assert value(found, "dropped_packets_total", reason="ttl_expired") == 11
-    assert value(found, "punted_packets_total", **{"class": "neighbor"}) == 12
-    assert sum(name == "dropped_packets_total" for name, _ in found) == len(DropReason.__members__)
-    assert value(found, "table_max", part="ipv4_routes") == 2000
-    assert value(found, "table_max", part="ipv6_trie") == 1 << 20
-    assert value(found, "table_used", part="ipv4_routes") == 0
-    assert 0 <= value(found, "writer_heartbeat_age_seconds") < 30
-    assert value(found, "routes", family="ipv4", source="ebgp") == 20
-    assert value(found, "routes", family="ipv6", source="ibgp") == 0
-    assert value(found, "bgp_session_up", peer="192.0.2.9") == 1
-    assert value(found, "bgp_session_up", peer="2001:db8::9") == 0
-    assert value(found, "bgp_prefixes_received", peer="192.0.2.9", family="ipv6") == 7
-    assert value(found, "bgp_updates_total", peer="192.0.2.9") == 31
-    assert value(found, "bgp_flaps_total", peer="192.0.2.9") == 2
-    assert {name for name, _ in found} == {series.name for series in SERIES}, "every declared series is there"
+    assert {name for name, _ in found} == {series.name for series in SERIES}
+    assert value(found, "dpdkrouter_fastpath_up") == 1
+    build = {"build_id": "abc123", "dpdk": "DPDK 22.11.11", "simd": "x86-64-v3"}
+    assert value(found, "dpdkrouter_build_info", version=__version__, **build) == 1
+    for name in DropReason.__members__:
+        assert value(found, "dpdkrouter_dropped_packets_total", reason=name) == (11 if name == "ttl_expired" else 0)
+    for name in PuntClass.__members__:
+        assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
+    assert value(found, "dpdkrouter_table_max", part="ipv4_routes") == 2000
+    assert value(found, "dpdkrouter_table_max", part="ipv6_trie") == 1 << 20
+    assert value(found, "dpdkrouter_table_used", part="ipv4_routes") == 0
+    assert 0 <= value(found, "dpdkrouter_writer_heartbeat_age_seconds") < 30
+    assert value(found, "dpdkrouter_routes", family="ipv4", source="ebgp") == 20
+    assert value(found, "dpdkrouter_routes", family="ipv6", source="ibgp") == 0
+    assert value(found, "dpdkrouter_bgp_session_up", peer="192.0.2.9") == 1
+    assert value(found, "dpdkrouter_bgp_session_up", peer="2001:db8::9") == 0
+    assert value(found, "dpdkrouter_bgp_prefixes_received", peer="192.0.2.9", family="ipv6") == 7
+    assert value(found, "dpdkrouter_bgp_updates_total", peer="192.0.2.9") == 31
+    assert value(found, "dpdkrouter_bgp_flaps_total", peer="192.0.2.9") == 2
 
 
 def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib) -> None:
@@ -209,17 +226,17 @@ def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib)
 def test_each_scrape_reads_anew(router: Router, stats: Segment, table: Fib) -> None:
     with router.serving():
         stats.set("lcore[1].rx_packets", 1)
-        assert value(samples(router.scrape()), "lcore_received_packets_total", lcore="4") == 1
+        assert value(samples(router.scrape()), "dpdkrouter_lcore_received_packets_total", lcore="4") == 1
         stats.set("lcore[1].rx_packets", 2)
-        assert value(samples(router.scrape()), "lcore_received_packets_total", lcore="4") == 2
+        assert value(samples(router.scrape()), "dpdkrouter_lcore_received_packets_total", lcore="4") == 2
         successor = Segment(router.paths.stats, lcores=2)
         try:
             successor.set("lcore[1].cpu", 7)
             found = samples(router.scrape())
         finally:
             successor.close()
-        assert value(found, "lcore_received_packets_total", lcore="7") == 0
-        assert ("lcore_received_packets_total", (("lcore", "4"),)) not in found
+        assert value(found, "dpdkrouter_lcore_received_packets_total", lcore="7") == 0
+        assert ("dpdkrouter_lcore_received_packets_total", (("lcore", "4"),)) not in found
 
 
 @pytest.mark.parametrize("fate", ["absent", "killed", "damaged"])
@@ -236,11 +253,11 @@ def test_without_a_fast_path_what_is_known_is_served(router: Router, table: Fib,
             found = samples(router.scrape())
     finally:
         segment.close()
-    assert value(found, "fastpath_up") == 0
+    assert value(found, "dpdkrouter_fastpath_up") == 0
     assert (
         value(
             found,
-            "build_info",
+            "dpdkrouter_build_info",
             version=__version__,
             build_id=_build.BUILD_ID,
             dpdk=_build.DPDK_VERSION,
@@ -249,17 +266,18 @@ def test_without_a_fast_path_what_is_known_is_served(router: Router, table: Fib,
         == 1
     )
     names = {name for name, _ in found}
-    assert not any(name.startswith(("port_", "lcore_")) for name in names)
-    assert {"table_used", "routes", "bgp_session_up", "writer_heartbeat_age_seconds"} <= names
+    assert not any(name.startswith(("dpdkrouter_port_", "dpdkrouter_lcore_")) for name in names)
+    known = {"table_used", "routes", "bgp_session_up", "writer_heartbeat_age_seconds"}
+    assert {f"dpdkrouter_{name}" for name in known} <= names
 
 
 def test_a_fast_path_that_starts_is_not_up(router: Router, stats: Segment) -> None:
     stats.set("header.ready", 0)
     with router.serving():
         found = samples(router.scrape())
-    assert value(found, "fastpath_up") == 0
-    assert value(found, "port_link_up", port="wan0") == 0
-    assert "table_used" not in {name for name, _ in found}, "there is no route segment"
+    assert value(found, "dpdkrouter_fastpath_up") == 0
+    assert value(found, "dpdkrouter_port_link_up", port="wan0") == 0
+    assert "dpdkrouter_table_used" not in {name for name, _ in found}, "there is no route segment"
 
 
 def test_the_control_state_is_read_in_its_loop(router: Router) -> None:
@@ -268,7 +286,7 @@ def test_the_control_state_is_read_in_its_loop(router: Router) -> None:
             return await asyncio.to_thread(router.scrape)
 
     page = asyncio.run(run())
-    assert value(samples(page), "routes", family="ipv4", source="ebgp") == 20
+    assert value(samples(page), "dpdkrouter_routes", family="ipv4", source="ebgp") == 20
     assert router.control.threads == {threading.get_ident()}
 
 
@@ -286,8 +304,8 @@ def test_a_busy_loop_costs_its_series_and_no_scrape(
 
     asyncio.run(run())
     found = samples(pages[0])
-    assert value(found, "fastpath_up") == 1
-    assert not any(name.startswith(("routes", "bgp_")) for name, _ in found)
+    assert value(found, "dpdkrouter_fastpath_up") == 1
+    assert not any(name.startswith(("dpdkrouter_routes", "dpdkrouter_bgp_")) for name, _ in found)
     assert router.control.threads == set(), "nothing is asked for a scrape that has ended"
 
 
@@ -331,8 +349,8 @@ def test_the_end_does_not_wait_for_idle_clients(router: Router) -> None:
     ("add", "error"),
     [
         (lambda page: page.add("packets_total", 1), KeyError),
-        (lambda page: page.add("port_link_up", 1), ValueError),
-        (lambda page: page.add("port_link_up", 1, port="a", lcore="1"), ValueError),
+        (lambda page: page.add("dpdkrouter_port_link_up", 1), ValueError),
+        (lambda page: page.add("dpdkrouter_port_link_up", 1, port="a", lcore="1"), ValueError),
     ],
 )
 def test_only_declared_series(add: Callable[[Page], None], error: type[Exception]) -> None:
@@ -346,4 +364,9 @@ def test_the_documentation_lists_every_series() -> None:
         (name, kind, tuple(re.findall(r"`(\w+)`", labels)))
         for name, kind, labels in row.findall(DOCUMENTATION.read_text())
     ]
-    assert listed == [(series.full_name, series.kind, series.labels) for series in SERIES]
+    assert listed == [(series.name, series.kind, series.labels) for series in SERIES]
+
+
+def test_the_documentation_explains_every_label() -> None:
+    text = DOCUMENTATION.read_text()
+    assert [name for name in (*DropReason.__members__, *PuntClass.__members__) if f"`{name}`" not in text] == []

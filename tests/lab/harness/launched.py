@@ -78,7 +78,7 @@ class Launched:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, self._given], stderr=log, stdout=log, env=environment
+                [sys.executable, "-P", "-c", _PROGRAM, self._given], stderr=log, stdout=log, env=environment
             )
 
     def stop(self) -> int:

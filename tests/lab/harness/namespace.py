@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 PREFIX = "drlab"
 _NETNS = Path("/run/netns")
-_swept = False
+_swept: set[str] = set()
 
 
-def sweep() -> list[str]:
-    """Remove the namespaces of dead test processes; returns their names."""
+def sweep(prefix: str = PREFIX) -> list[str]:
+    """Remove the namespaces of dead processes whose names begin with `prefix`; returns their names."""
     removed = []
-    for path in _NETNS.glob(f"{PREFIX}-*-*") if _NETNS.is_dir() else ():
+    for path in _NETNS.glob(f"{prefix}-*-*") if _NETNS.is_dir() else ():
         pid = path.name.split("-")[1]
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
             _remove(path.name)
@@ -43,13 +43,13 @@ class Namespace:
     """One network namespace; a context manager."""
 
     def __init__(self, name: str, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self.name = f"{prefix}-{os.getpid()}-{name}"
 
     def __enter__(self) -> Namespace:
-        global _swept
-        if not _swept:
-            _swept = True
-            sweep()
+        if self._prefix not in _swept:
+            _swept.add(self._prefix)
+            sweep(self._prefix)
         _run("ip", "netns", "add", self.name)
         try:
             # Before any interface exists: addresses are usable at once, and nothing is configured by itself.

@@ -115,29 +115,21 @@ def _from_speaker(directory: Path, router: Namespace, peer: Namespace) -> bytes:
         update_body(as_path + next_hop + local_pref, route(1, "203.0.113.0")),  # no ORIGIN
         update_body(origin + as_path + next_hop, route(1, "203.0.113.0")),  # no LOCAL_PREF
         update_body(origin + as_path + local_pref, route(1, "203.0.113.0")),  # no NEXT_HOP
-        update_body(
-            good + attribute(0xC0, 8, b"\0\0\0"), route(1, "203.0.113.0")
-        ),  # COMMUNITY of three bytes
+        update_body(good + attribute(0xC0, 8, b"\0\0\0"), route(1, "203.0.113.0")),  # COMMUNITY of three bytes
         update_body(base + reach(global_hop + link_local, prefix6)),
         update_body(base + reach(bytes(16) + link_local, prefix6)),
         update_body(base + reach(link_local, prefix6)),
         update_body(attribute(0x80, 15, b"\0\x02\x01" + prefix6)),
-        update_body(
-            good + attribute(0xC0, 99, b"xyz"), route(9, "0.0.0.0", 0)
-        ),  # unknown attribute, default route
+        update_body(good + attribute(0xC0, 99, b"xyz"), route(9, "0.0.0.0", 0)),  # unknown attribute, default route
         update_body(attribute(0x80, 15, b"\0\x02\x01")),  # End-of-RIB, ipv6
         update_body(),  # End-of-RIB, ipv4
     ]
-    ours = BgpPeer(
-        V4, 65000, "192.0.2.1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), add_path_receive=True
-    )
+    ours = BgpPeer(V4, 65000, "192.0.2.1", 65000, "192.0.2.1", families=("ipv4", "ipv6"), add_path_receive=True)
     run = directory / "speaker-run"
     program = str(HERE.parents[1] / "lab" / "harness" / "speaker.py")
     with Listener(run) as control, Launched(run, router.name, [ours]) as launched:
         speaker = subprocess.Popen(
-            peer.command(
-                sys.executable, program, V4, "192.0.2.1", "65000", "add-path", *(b.hex() for b in bodies)
-            ),
+            peer.command(sys.executable, program, V4, "192.0.2.1", "65000", "add-path", *(b.hex() for b in bodies)),
             stdin=subprocess.PIPE,
         )
         control.wait(events.EndOfRib, count=2, timeout=20)
