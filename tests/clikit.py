@@ -1,8 +1,13 @@
-"""The `dpdkrouter` command in a process of its own, in a pipe or on a terminal, and a router's files to point it at."""
+"""The `dpdkrouter` command, and a router's files to point it at.
+
+`run` calls the command's entry point in this process, for starting Python takes longer than most commands; `process`
+is for what depends on the process, `on_terminal` for what depends on a terminal.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -11,14 +16,18 @@ import struct
 import subprocess
 import sys
 import termios
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from dpdkrouter.cli import main
 from dpdkrouter.config.paths import InstancePaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 TIMEOUT_S = 60
 COMMAND = (sys.executable, "-P", "-m", "dpdkrouter")
@@ -29,15 +38,31 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in ("DPDKROUTER_NAME", "COLUMNS", "NO_COLOR")}
 
 
-def run(*words: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a pipe; it must end with `code`. `more`: environment."""
+def run(*words: str, code: int = 0) -> tuple[str, str]:
+    """(standard output, standard error) of a command, neither a terminal; it must end with `code`."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv
+    sys.argv = ["dpdkrouter", *words]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        sys.argv = before
+    assert (ended.value.code or 0) == code, f"{words}: {ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
+    return out.getvalue(), err.getvalue()
+
+
+def process(
+    *words: str, code: int = 0, command: Sequence[str | Path] = COMMAND, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, its output in pipes. `more`: environment."""
     done = subprocess.run(
-        [*COMMAND, *words],
+        [*command, *words],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
         check=False,
-        env={**environment(), **more},
+        env={**environment(), **(more or {})},
     )
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -67,11 +92,11 @@ class Router:
 
     def run(self, *words: str, code: int = 0) -> str:
         """Standard output of a command in a pipe."""
-        return run("-n", self.paths.name, *words, code=code).stdout
+        return run("-n", self.paths.name, *words, code=code)[0]
 
     def errors(self, *words: str, code: int = 0) -> str:
         """Standard error."""
-        return run("-n", self.paths.name, *words, code=code).stderr
+        return run("-n", self.paths.name, *words, code=code)[1]
 
     def json(self, *words: str, code: int = 0) -> Any:
         """A show command's JSON."""

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Routes: show, look up, add and delete.")
 
-OnlySource = StrEnum("OnlySource", [(source.name, source.name.lower()) for source in Source])
+
+class OnlySource(StrEnum):
+    """fib.Source, as an option takes it."""
+
+    CONNECTED = "connected"
+    STATIC = "static"
+    CLI = "cli"
+    EBGP = "ebgp"
+    KERNEL = "kernel"
+    IBGP = "ibgp"
 
 
 class Type(StrEnum):

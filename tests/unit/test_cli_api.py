@@ -1,4 +1,4 @@
-"""Commands that ask the control process, over a real socket: what goes there, what is shown, what hostile answers do."""
+"""Commands that ask the control process, by a real socket: what is asked, what is shown, what hostile answers do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apikit import serving
-from clikit import COMMAND, TIMEOUT_S, Router, environment, router_files
+from clikit import COMMAND, TIMEOUT_S, Router, environment, process, router_files, run
 from dpdkrouter.errors import RequestError
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ def test_a_reader_that_leaves_early_is_no_error(router: Router, control: Control
     command = [*COMMAND, "-n", router.paths.name, "route", "show"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait(TIMEOUT_S) == 1
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stderr is not None
+        reader.stdout.readline()
+        reader.stdout.close()
+        assert reader.stderr.read() == ""
+        assert reader.wait(TIMEOUT_S) == 1
 
 
 def test_bgp_routes_and_announced_and_neighbors(router: Router, control: Control) -> None:
@@ -178,16 +178,19 @@ def test_bgp_routes_and_announced_and_neighbors(router: Router, control: Control
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ({"best": True, "reachable": True, "reason": "best"}, "192.0.2.0/24: added\n"),
-        ({"best": False, "reachable": True, "reason": "source"}, "192.0.2.0/24: added, not in use: it lost by source\n"),
-        ({"best": False, "reachable": False, "reason": "x"}, "192.0.2.0/24: added, not in use: no next hop can be reached\n"),
+        ({"best": True, "reachable": True, "reason": "best"}, "added"),
+        ({"best": False, "reachable": True, "reason": "source"}, "added, not in use: it lost by source"),
+        ({"best": False, "reachable": False, "reason": "x"}, "added, not in use: no next hop can be reached"),
     ],
-)  # fmt: skip
+)
 def test_route_add_says_whether_the_route_is_used(
     router: Router, control: Control, answer: dict[str, Any], says: str
 ) -> None:
     control.answers["route.add"] = {"prefix": "192.0.2.0/24", **answer}
-    assert router.run("route", "add", "192.0.2.0/24", "--via", "10.0.0.1", "--via", "10.0.0.2,7") == says
+    assert (
+        router.run("route", "add", "192.0.2.0/24", "--via", "10.0.0.1", "--via", "10.0.0.2,7")
+        == f"192.0.2.0/24: {says}\n"
+    )
     via = [{"address": "10.0.0.1", "weight": 1}, {"address": "10.0.0.2", "weight": 7}]
     assert control.asked == [("route.add", {"prefix": "192.0.2.0/24", "via": via, "type": "unicast"})]
 
@@ -233,9 +236,7 @@ def test_no_control_process_ends_with_3_and_says_what_to_start(router: Router, w
     assert error.startswith(f"error: {router.paths.api_socket}: the control process does not run; start it with ")
 
 
-@pytest.mark.parametrize(
-    "answer", [b"\x00\xff garbage\n", b'{"item": ', b"[]\n", b'{"result"', b"", b'{"item": 1}\n']
-)
+@pytest.mark.parametrize("answer", [b"\x00\xff garbage\n", b'{"item": ', b"[]\n", b'{"result"', b"", b'{"item": 1}\n'])
 def test_a_broken_answer_is_an_error_line(router: Router, answer: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(str(router.paths.api_socket))
@@ -257,26 +258,18 @@ def test_a_broken_answer_is_an_error_line(router: Router, answer: bytes) -> None
 
 def test_several_routers_and_none_named_is_an_error_that_names_them(router: Router) -> None:
     with router_files("b") as other:
-        done = subprocess.run(
-            [*COMMAND, "status"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=environment()
-        )
-    assert done.returncode == 3
-    assert router.paths.name in done.stderr
-    assert other.paths.name in done.stderr
-    assert "DPDKROUTER_NAME" in done.stderr
+        error = run("status", code=3)[1]
+    assert router.paths.name in error
+    assert other.paths.name in error
+    assert "DPDKROUTER_NAME" in error
 
 
 def test_the_environment_names_a_router_and_the_option_wins(router: Router, control: Control) -> None:
     control.answers["status"] = {"prefixes": {"ipv4": 1, "ipv6": 2}, "refused": {"full": 3}}
-    named = {**environment(), "DPDKROUTER_NAME": router.paths.name}
-    text = subprocess.run(
-        [*COMMAND, "status"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=named
-    ).stdout
+    named = {"DPDKROUTER_NAME": router.paths.name}
+    text = process("status", more=named).stdout
     assert f"router     {router.paths.name}\n" in text
     assert "rib        1 IPv4, 2 IPv6 prefixes\n" in text
     assert "refused    3 routes (full)\n" in text
     assert "bgp        0 of 1 sessions up\n" in text
-    other = subprocess.run(
-        [*COMMAND, "-n", "nobody", "status"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True, env=named
-    ).stdout
-    assert "router     nobody\n" in other
+    assert "router     nobody\n" in process("-n", "nobody", "status", more=named).stdout

@@ -190,7 +190,9 @@ def test_many_ports_fit_80_columns(router: Router) -> None:
 
 
 @pytest.mark.parametrize("words", [("port", "show"), ("port", "stats"), ("drops",)])
-def test_a_dead_fast_paths_counts_are_said_to_be_old(router: Router, fast_path: Segment, words: tuple[str, ...]) -> None:
+def test_a_dead_fast_paths_counts_are_said_to_be_old(
+    router: Router, fast_path: Segment, words: tuple[str, ...]
+) -> None:
     assert router.errors(*words) == ""
     fast_path.set("header.pid", NO_PID)
     assert router.errors(*words) == f"note: the fast path (pid {NO_PID}) is gone: this is what it left\n"
