@@ -98,7 +98,8 @@ class Supervisor:
     def _start(self, program: Program) -> None:
         # A session of its own: Ctrl-C reaches only us, and we end them in order.
         verb = ["bgp", "run"] if program.name == "bgp" else [program.name]
-        command = [sys.executable, "-m", "dpdkrouter", *verb, str(self._path)]
+        # -P: the installed package, also when the working directory is a source tree, whose modules are not compiled.
+        command = [sys.executable, "-P", "-m", "dpdkrouter", *verb, str(self._path.resolve())]
         program.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         program.started = time.monotonic()
         log.info("%s: pid %d", program.name, program.process.pid)

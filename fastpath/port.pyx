@@ -35,6 +35,8 @@ cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *o
         # net_tap wants as many RX as TX queues; with fewer TX queues than workers one worker owns the port
         out.rx_queues = 1
         out.tx_queues = 1
+    elif <bytes>info.driver_name == b"net_af_packet":
+        out.rx_queues = info.max_rx_queues    # its qpairs share the traffic: one that nobody polls loses its part
 
 
 cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, opened *out) except -1:

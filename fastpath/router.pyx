@@ -25,9 +25,10 @@ from fastpath.segment cimport Mapping
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
 from fastpath.stages.idle cimport offline, online, quiescent
 from fastpath.stages.parking cimport tend_parks
+from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, PORTS, router, rx_pair, worker
+from fastpath.state cimport CLASSES, MAX_RX, PORTS, router, rx_pair, worker
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -137,6 +138,9 @@ cdef class Router:
         for q in range(o.rx_queues):
             slot = self.least_loaded()
             w = self.worker_at(slot)
+            if w.n_rx == MAX_RX:
+                raise FastPathError(f"port {name}: worker {slot} polls {MAX_RX} queues already: "
+                                    "give fastpath.lcores more CPUs, or the devices fewer queues")
             w.rx[w.n_rx] = rx_pair(dev=o.dev, queue=q, port=port)
             w.n_rx += 1
             owner = owner or slot
@@ -274,9 +278,10 @@ cdef class Router:
         if self.retired:
             self.close_retired()
 
-    def update_links(self) -> list[tuple[int, bool]]:
-        """Read link states and the devices' own counters into the stats segment; ports whose link changed."""
-        cdef uint32_t port
+    def update_links(self, dead: frozenset[int] = frozenset()) -> list[tuple[int, bool]]:
+        """Read link states and the devices' own counters into the stats segment; ports whose link changed.
+        dead: ports that have no link whatever the driver says."""
+        cdef uint32_t port, up
         cdef rte_eth_link link
         cdef rte_eth_stats counts
         cdef dr_port_state *s
@@ -285,12 +290,13 @@ cdef class Router:
             s = &self.r.stats.port[port]
             memset(&link, 0, sizeof(link))
             if rte_eth_link_get_nowait(self.r.port[port].dev, &link) == 0:
-                if s.link_up != link.link_status:
+                up = link.link_status and port not in dead
+                if s.link_up != up:
                     s.link_changes += 1
-                    changed.append((port, bool(link.link_status)))
-                s.link_up = link.link_status
+                    changed.append((port, bool(up)))
+                s.link_up = up
                 s.speed_mbps = link.link_speed
-                dr_store_release_32(&self.r.port[port].link_up, link.link_status)
+                dr_store_release_32(&self.r.port[port].link_up, up)
             if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
                 s.rx_missed = counts.imissed
                 s.rx_errors = counts.ierrors
@@ -329,6 +335,8 @@ cdef uint32_t turn(host *h) noexcept nogil:
     moved += from_taps(h)
     moved += from_host0(h)
     tend_parks(h, now)
+    if h.w.n_origin:                                       # about parked packets that went on
+        route_origin(h.w, &h.b)
     flush(h.w)
     quiescent(h.w)
     return moved

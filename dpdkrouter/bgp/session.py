@@ -101,6 +101,8 @@ class Sessions:
             case PeerDown():
                 self._down(session, event.reason, now)
             case Update():
+                # after a helper's respawn no `up` is said of a session that has lived on
+                self._set_state(session, "up", now)
                 session.updates += event.messages
             case MalformedUpdate():
                 session.malformed += 1

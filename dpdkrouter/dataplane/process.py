@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.dataplane.arguments import data_room_bytes, eal_arguments, mbuf_count, sleeps_when_idle
+from dpdkrouter.dataplane.links import KernelLinks
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 from dpdkrouter.lock import InstanceLock
@@ -53,6 +54,7 @@ class FastPath:
         self._paths = InstancePaths.of(config)
         self._stop = False
         self._next: dict[str, float] = {}
+        self._links = KernelLinks({number: port.device.interfaces for number, port in enumerate(config.ports)})
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
@@ -112,7 +114,7 @@ class FastPath:
                 if not waiting:
                     log.info("waiting: %s", error)
                 waiting = True
-                self._router.update_links()
+                self._router.update_links(self._links.dead())
                 time.sleep(0.05)
             else:
                 self._router.bind(self._table)
@@ -123,7 +125,7 @@ class FastPath:
         while not self._stop:
             self._router.poll(POLL_MS)
             if self._due("links", LINKS_S):
-                for port, up in self._router.update_links():
+                for port, up in self._router.update_links(self._links.dead()):
                     log.info("port %s: link %s", self._config.ports[port].name, "up" if up else "down")
             if self._due("queues", QUEUES_S):
                 self._open_queues()

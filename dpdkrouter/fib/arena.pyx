@@ -5,7 +5,8 @@ for each, `rebuild`). Free neighbours are joined only by `rebuild`, which alloc 
 enough was freed since the last time to make its one pass over the map worth it. Control thread only.
 """
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc
+from libc.stdlib cimport free as c_free
 from libc.string cimport memset
 
 cdef enum:
@@ -25,8 +26,8 @@ cdef class Arena:
         self.rebuild()
 
     def __dealloc__(self):
-        free(self.taken)
-        free(self.next)
+        c_free(self.taken)
+        c_free(self.next)
 
     cdef void forget(self) noexcept:
         """Nothing is taken, nothing is free: `take` and `rebuild` follow."""

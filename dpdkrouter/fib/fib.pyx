@@ -48,7 +48,6 @@ cdef inline uint64_t load6(const uint8_t *p) noexcept nogil:
 
 cdef void fill_header(dr_route_header *h, limits, bytes name):
     """Write what never changes; the magic makes the file a segment and comes last."""
-    cdef dr_part part
     plan = layout(limits)
     h.version, h.header_bytes = DR_ROUTE_VERSION, sizeof(dr_route_header)
     h.segment_bytes, h.readers_bytes, h.layout_id = plan.segment_bytes, plan.readers_bytes, limits.layout_id
@@ -61,7 +60,7 @@ cdef void fill_header(dr_route_header *h, limits, bytes name):
         at[i].offset, at[i].bytes = planned.offset, planned.bytes
     memcpy(h.name, <const char *>name, min(len(name), DR_NAME - 1))
     h.created_ns = time.time_ns()
-    # Above every epoch of an earlier segment, so that an lcore that still maps that one does not pass for quiescent here.
+    # Above every epoch of an earlier segment: an lcore that still maps that one does not pass for quiescent here.
     h.grace_epoch = time.monotonic_ns()
     dr_store_release_64(&h.magic, DR_ROUTE_MAGIC)
 
@@ -202,8 +201,10 @@ cdef class Fib(Writer):
         for i in range(n):
             if lengths[i] > 128:
                 raise ValueError(f"route {i}: length {lengths[i]}: from 0 to 128")
-            if (load6(&prefixes[i * 16]) & ~mask_hi(lengths[i])) | (load6(&prefixes[i * 16 + 8]) & ~mask_lo(lengths[i])):
-                raise ValueError(f"route {i}: {bytes(prefixes[i * 16:i * 16 + 16]).hex(':', 2)}/{lengths[i]} has host bits")
+            if (load6(&prefixes[i * 16]) & ~mask_hi(lengths[i])
+                    or load6(&prefixes[i * 16 + 8]) & ~mask_lo(lengths[i])):
+                shown = bytes(prefixes[i * 16:i * 16 + 16]).hex(":", 2)
+                raise ValueError(f"route {i}: {shown}/{lengths[i]} has host bits")
             self.check_group(i, groups[i], sources[i])
         return 0
 
@@ -281,7 +282,8 @@ cdef class Fib(Writer):
         for i in range(self.rules6.mask + 1):
             rule = &self.rules6.slot[i]
             while swept < limit and rule.word & 0xFF and (rule.word >> 8) & 0xFF == stale:
-                self.withdraw6(__builtin_bswap64(rule.hi_be), __builtin_bswap64(rule.lo_be), <int>(rule.word & 0xFF) - 1)
+                self.withdraw6(__builtin_bswap64(rule.hi_be), __builtin_bswap64(rule.lo_be),
+                               <int>(rule.word & 0xFF) - 1)
                 swept += 1
                 if self.grace.untagged >= RECLAIM_EVERY:
                     self.reclaim()

@@ -76,9 +76,9 @@ cdef inline uint64_t home4(const rules4 *r, uint32_t prefix, int length) noexcep
 cdef inline int64_t find4(const rules4 *r, uint32_t prefix, int length) noexcept nogil:
     """Slot of a rule, or -1."""
     cdef uint64_t at = home4(r, prefix, length)
-    cdef uint64_t probes, word
+    cdef uint64_t _probe, word
     cdef uint64_t wanted = <uint64_t>prefix | <uint64_t>(length + 1) << 32
-    for probes in range(r.mask + 1):
+    for _probe in range(r.mask + 1):
         word = dr_load_relaxed_64(&r.slot[at])
         if word & <uint64_t>0xFFFFFFFFFF == wanted:
             return at
@@ -147,10 +147,10 @@ cdef inline uint64_t home6(const rules6 *r, uint64_t hi, uint64_t lo, int length
 cdef inline int64_t find6(const rules6 *r, uint64_t hi, uint64_t lo, int length) noexcept nogil:
     """Slot of a rule, or -1."""
     cdef uint64_t at = home6(r, hi, lo, length)
-    cdef uint64_t probes, word
+    cdef uint64_t _probe, word
     hi = __builtin_bswap64(hi)
     lo = __builtin_bswap64(lo)
-    for probes in range(r.mask + 1):
+    for _probe in range(r.mask + 1):
         word = dr_load_relaxed_64(&r.slot[at].word)
         if not word & 0xFF:
             return -1

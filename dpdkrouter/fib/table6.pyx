@@ -16,7 +16,7 @@ from dpdkrouter.fib.grace cimport RETIRED_NODE, Grace
 from dpdkrouter.fib.node6 cimport (encode, entries_of, expand, is_leaf_throughout, level_of, node_at, node_base, owner,
                                    range_of, run_of, runs, runs_of, slot_at, stands_alone, starts_of, units_for)
 from fastpath.atomic cimport dr_store_release_32
-from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_UNIT
+from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS
 
 cdef enum:
     LEVELS = 18    # nodes that an address of 128 bits passes

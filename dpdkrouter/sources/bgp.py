@@ -2,7 +2,12 @@
 
 A session that ends takes its routes with it, unless graceful restart was negotiated (RFC 4724 section 4.2): then, and
 when ExaBGP itself is gone, they are kept as stale for `restart_time` seconds and swept when the peer has sent
-everything again. Time is an argument.
+everything again.
+
+What shows that a peer has sent everything: of a new session the End-of-RIB of each family (RFC 4724 section 2); after
+a gap in the feed the end of a route refresh that began after the gap (RFC 7313 section 4); of a peer that sends no
+such mark, that it was quiet for a while after it began. A peer that can do no refresh gets a new session. Time is an
+argument.
 """
 
 from __future__ import annotations
@@ -34,13 +39,15 @@ if TYPE_CHECKING:
 
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
-    from dpdkrouter.bgp.events import Capabilities, Event
+    from dpdkrouter.bgp.events import Capabilities, Event, PeerState
     from dpdkrouter.bgp.session import Sessions
     from dpdkrouter.rib.table import Rib
 
 log = logging.getLogger("control.bgp")
 
 FAMILY_NUMBERS = {"ipv4": 4, "ipv6": 6}
+QUIET_S = 10.0  # a peer that sends no end mark and has sent nothing for so long has sent everything
+LEARN_S = 60.0  # at least so long a peer has for sending everything, whatever restart_time is
 
 
 def attributes_of(found: BgpAttributes) -> Attributes:
@@ -68,10 +75,34 @@ class _Peer:
     origin: int
     router_id: int = 0
     up: bool = False
+    capabilities: Capabilities | None = None
     restarts: bool = False  # graceful restart was negotiated
+    restarting: bool = False  # its session was lost gracefully and has not come back
+    ends: bool = False  # it marks the end of what it is sending now
     sweep_at: float | None = None  # when stale routes go if nothing refreshes them
+    quiet_at: float | None = None  # when it will have been quiet for long enough
     learned: bool = False  # has sent everything at least once since this process began
-    pending: set[str] = field(default_factory=set)  # families without End-of-RIB
+    refreshing: bool = False  # it was asked for everything: an End-of-RIB proves nothing now
+    pending: set[str] = field(default_factory=set)  # families that it has not sent whole
+    begun: set[str] = field(default_factory=set)  # families whose refresh has begun
+
+    def expect(self, families: Iterable[str], sweep_at: float, *, refreshing: bool, ends: bool) -> None:
+        """It begins to send everything of these families."""
+        self.pending, self.begun = set(families), set()
+        self.refreshing, self.ends = refreshing, ends
+        self.sweep_at, self.quiet_at = sweep_at, None
+
+    def families(self) -> tuple[str, ...]:
+        """Those in use, as far as its OPEN is known: an end of any other never comes."""
+        if self.capabilities is None:
+            return self.settings.families
+        return tuple(family for family in self.settings.families if family in self.capabilities.families)
+
+    def complete(self) -> None:
+        """It has sent everything, or had its time to."""
+        self.pending.clear()
+        self.refreshing, self.learned = False, True
+        self.sweep_at = self.quiet_at = None
 
 
 class BgpSource:
@@ -92,7 +123,7 @@ class BgpSource:
         self._next_hops = next_hops
         self._sessions = sessions
         self._peers = {
-            peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + peer.restart_time) for peer in peers
+            peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + _learn_s(peer)) for peer in peers
         }
 
     def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
@@ -124,7 +155,9 @@ class BgpSource:
             if isinstance(event, Hello):
                 lines += self._hello(event, now)
             elif isinstance(event, FeedError):
-                log.error("BGP feed: %s", event.reason)
+                log.error("BGP feed: %s; asking the peers for everything again", event.reason)
+                for peer in self._peers.values():
+                    lines += self._refresh(peer, now) if peer.up else []
             elif event.peer not in self._peers:
                 log.warning("BGP feed: %s is no configured peer", event.peer)
             else:
@@ -132,14 +165,21 @@ class BgpSource:
         return lines
 
     def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
+        if isinstance(event, (Update, EndOfRib, RefreshMark)):
+            peer.up = True  # after a gap this may be the first that is heard of the session
         if isinstance(event, Update):
             self._update(peer, event)
+            if peer.pending:
+                peer.quiet_at = now + QUIET_S
         elif isinstance(event, PeerUp):
             return self._up(peer, event, now)
         elif isinstance(event, PeerDown):
             self._down(peer, event.reason, now)
-        elif isinstance(event, EndOfRib) or (isinstance(event, RefreshMark) and event.end):
-            self._ended(peer, event.family)
+        elif isinstance(event, EndOfRib):
+            if not peer.refreshing:
+                self._ended(peer, event.family)
+        elif isinstance(event, RefreshMark):
+            self._mark(peer, event, now)
         elif isinstance(event, NotificationEvent):
             log.info("peer %s: %s", peer.settings.address, notification_text(event))
         elif isinstance(event, MalformedUpdate):
@@ -173,15 +213,38 @@ class BgpSource:
         for address, peer in self._peers.items():
             lines += self._announcements(peer)
             state = states.get(address)
-            if state is not None and state.up:
+            if not hello.gap:
+                continue  # all that was ever said follows
+            if state is None:
+                # a helper that ExaBGP has started anew knows no peer: who answers is up
+                lines += self._refresh(peer, now)
+            elif state.up:
                 peer.up = True
                 self._identify(peer, state.capabilities)
-                self._keep_stale(peer, now)
-                peer.pending = set(peer.settings.families)
-                lines += [commands.route_refresh(address, family) for family in peer.settings.families]
-            elif peer.up:
-                self._down(peer, "went down while the control process was away", now)
+                lines += self._refresh(peer, now)
+            else:
+                self._was_lost(peer, state, now)
         return lines
+
+    def _refresh(self, peer: _Peer, now: float) -> list[str]:
+        """Something that the peer sent was missed: everything of it is stale, and asked for."""
+        if peer.capabilities is not None and not peer.capabilities.route_refresh:
+            log.warning("peer %s: can't send its routes again: its session is restarted", peer.settings.address)
+            peer.up = False  # the end of this session takes no routes with it
+            self._keep_stale(peer, now, _learn_s(peer.settings))
+            return [commands.teardown(peer.settings.address)]
+        ends = peer.capabilities is not None and peer.capabilities.enhanced_refresh
+        self._rib.mark_stale(peer.origin)
+        peer.expect(peer.families(), now + _learn_s(peer.settings), refreshing=True, ends=ends)
+        return [commands.route_refresh(peer.settings.address, family) for family in peer.families()]
+
+    def _was_lost(self, peer: _Peer, state: PeerState, now: float) -> None:
+        """A session that was not up any more after a gap."""
+        if peer.up:
+            self._down(peer, "went down while its messages were lost", now)
+        elif not peer.restarting and not peer.learned and peer.sweep_at is not None:
+            # Lost while no control process was there, or about to come up: what the segment has of it goes soon.
+            peer.sweep_at = min(peer.sweep_at, now + QUIET_S)
 
     def _announcements(self, peer: _Peer) -> list[str]:
         lines: list[str] = []
@@ -196,12 +259,19 @@ class BgpSource:
         log.info("peer %s (AS %d): established", peer.settings.address, peer.settings.asn)
         self._identify(peer, event.capabilities)
         peer.up = True
-        peer.pending = set(peer.settings.families)
-        peer.sweep_at = now + peer.settings.restart_time
+        found = event.capabilities
+        for family in peer.settings.families:
+            # RFC 4724 section 4.2: what the peer has not kept forwarding over its restart goes at once
+            if peer.restarting and (found is None or family not in found.forwarding_kept):
+                self._rib.sweep_stale(peer.origin, FAMILY_NUMBERS[family])
+        peer.restarting = False
+        ends = found is not None and found.restart_time is not None
+        peer.expect(peer.families(), now + _learn_s(peer.settings), refreshing=False, ends=ends)
         return [commands.end_of_rib(peer.settings.address, family) for family in peer.settings.families]
 
     def _identify(self, peer: _Peer, capabilities: Capabilities | None) -> None:
         """What the peer's OPEN says. The router id is part of the decision, so another one is another origin."""
+        peer.capabilities = capabilities
         if capabilities is None:
             return
         peer.restarts = capabilities.restart_time is not None and bool(capabilities.restart_families)
@@ -217,39 +287,61 @@ class BgpSource:
         peer.up = False
         log.warning("peer %s (AS %d): session lost: %s", peer.settings.address, peer.settings.asn, reason)
         if peer.restarts and "notification" not in reason:
-            self._keep_stale(peer, now)
+            peer.restarting = True
+            self._keep_stale(peer, now, peer.settings.restart_time)
         else:
             self._rib.flush(peer.origin)
-            peer.sweep_at = None
+            peer.complete()
 
-    def _keep_stale(self, peer: _Peer, now: float) -> None:
+    def _keep_stale(self, peer: _Peer, now: float, seconds: float) -> None:
         self._rib.mark_stale(peer.origin)
-        peer.sweep_at = now + peer.settings.restart_time
+        peer.expect((), now + seconds, refreshing=False, ends=True)
+
+    def _mark(self, peer: _Peer, mark: RefreshMark, now: float) -> None:
+        """RFC 7313 section 4: what a refresh does not name again between its two marks is gone."""
+        if not mark.end:
+            self._rib.mark_stale(peer.origin, FAMILY_NUMBERS[mark.family])
+            peer.begun.add(mark.family)
+            peer.ends = True
+            if peer.sweep_at is None:
+                peer.sweep_at = now + _learn_s(peer.settings)
+        elif mark.family in peer.begun:  # else it is of a refresh that began before a gap, and proves nothing
+            peer.begun.discard(mark.family)
+            self._ended(peer, mark.family)
 
     def _ended(self, peer: _Peer, family: str) -> None:
-        swept = self._rib.sweep_stale(peer.origin, FAMILY_NUMBERS[family])
-        if swept:
-            log.info("peer %s: %d stale %s routes swept", peer.settings.address, swept, family)
+        self._log_swept(peer, self._rib.sweep_stale(peer.origin, FAMILY_NUMBERS[family]), family)
         peer.pending.discard(family)
-        if not peer.pending:
-            peer.learned = True
-            peer.sweep_at = None
+        if not peer.pending and not peer.begun:
+            peer.complete()
+
+    @staticmethod
+    def _log_swept(peer: _Peer, swept: int, what: str) -> None:
+        if swept:
+            log.info("peer %s: %d stale%s routes swept", peer.settings.address, swept, what and f" {what}")
 
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: what its peers sent stays for a while (RFC 4724 section 4.2)."""
         self._sessions.feed_lost(now)
         for peer in self._peers.values():
             peer.up = False
-            self._keep_stale(peer, now)
+            self._keep_stale(peer, now, peer.settings.restart_time)
 
     def tick(self, now: float) -> bool:
         """Sweep what nobody refreshed in time. True when routes went."""
         swept = 0
         for peer in self._peers.values():
-            if peer.sweep_at is not None and now >= peer.sweep_at:
-                swept += self._rib.sweep_stale(peer.origin)
-                peer.sweep_at = None
+            quiet = peer.quiet_at is not None and now >= peer.quiet_at and not peer.ends
+            if quiet or (peer.sweep_at is not None and now >= peer.sweep_at):
+                gone = self._rib.sweep_stale(peer.origin)
+                self._log_swept(peer, gone, "")
+                swept += gone
+                peer.complete()
         return swept > 0
+
+
+def _learn_s(peer: BgpPeer) -> float:
+    return max(LEARN_S, peer.restart_time)
 
 
 def _path_ids(packed: bytes) -> memoryview | None:

@@ -4,7 +4,7 @@ Counts what was received once, by the worker that read it: rx = forwarded + punt
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.dpdk.eal cimport rte_rdtsc
-from fastpath.dpdk.mbuf cimport dr_set_rss, rte_mbuf, rte_pktmbuf_free
+from fastpath.dpdk.mbuf cimport dr_set_note, rte_mbuf, rte_pktmbuf_free
 from fastpath.dpdk.ring cimport rte_ring_enqueue_burst
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.icmp cimport icmp_error
@@ -13,7 +13,7 @@ from fastpath.state cimport (KIND_INJECTED, KIND_ORIGINATED, KIND_PARKED, KIND_R
                              burst, count_drop, worker)
 
 cdef enum:
-    PUNT_KIND_SHIFT = 8          # the mbuf's hash word carries class | kind << 8 to the host thread
+    PUNT_KIND_SHIFT = 8          # the mbuf's note carries class | kind << 8 to the host thread
 
 
 cdef inline uint16_t punt(worker *w, burst *b, rte_mbuf *m, uint16_t punt_class) noexcept nogil:
@@ -22,7 +22,7 @@ cdef inline uint16_t punt(worker *w, burst *b, rte_mbuf *m, uint16_t punt_class)
     if not bucket_take(&w.classes[punt_class], rte_rdtsc()):
         return DropReason.punt_policed
     m.port = b.port
-    dr_set_rss(m, punt_class | <uint32_t>b.kind << PUNT_KIND_SHIFT)
+    dr_set_note(m, punt_class | <uint32_t>b.kind << PUNT_KIND_SHIFT)
     if rte_ring_enqueue_burst(w.router.punt[w.slot], &obj, 1, NULL) == 0:
         return DropReason.punt_ring_full
     return VERDICT_PUNT

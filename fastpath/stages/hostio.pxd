@@ -2,10 +2,10 @@
 the fast path, beside back_off(), that makes system calls.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 from fastpath.bytes cimport dr_put_be16
-from fastpath.dpdk.mbuf cimport (dr_data, dr_rss, rte_mbuf, rte_pktmbuf_alloc, rte_pktmbuf_append, rte_pktmbuf_free,
-                                 rte_pktmbuf_read)
+from fastpath.dpdk.mbuf cimport (dr_data, dr_note, rte_mbuf, rte_pktmbuf_alloc, rte_pktmbuf_append, rte_pktmbuf_free,
+                                 rte_pktmbuf_read, rte_pktmbuf_tailroom)
 from fastpath.dpdk.ring cimport rte_ring_dequeue_burst
 from fastpath.host cimport BOUNCE, host
 from fastpath.reasons cimport DropReason, PuntClass
@@ -13,7 +13,7 @@ from fastpath.stages.dispose cimport PUNT_KIND_SHIFT
 from fastpath.stages.parking cimport park_packet
 from fastpath.stages.parse4 cimport IPV4_HEADER
 from fastpath.stages.parse6 cimport IPV6_HEADER
-from fastpath.stages.pipeline cimport route, route_origin
+from fastpath.stages.pipeline cimport route
 from fastpath.stages.transmit cimport transmit
 from fastpath.state cimport BURST, ETHER, KIND_INJECTED, PORTS, count_drop
 
@@ -52,7 +52,7 @@ cdef inline uint32_t take_punts(host *h, uint64_t now) noexcept nogil:
         n = rte_ring_dequeue_burst(h.router.punt[slot], pkt, BURST, NULL)
         total += n
         for i in range(n):
-            word = dr_rss(<rte_mbuf *>pkt[i])
+            word = dr_note(<rte_mbuf *>pkt[i])
             if (word & 0xFF) == PuntClass.resolve:
                 park_packet(h, <rte_mbuf *>pkt[i], word >> PUNT_KIND_SHIFT, now)
             else:
@@ -61,25 +61,21 @@ cdef inline uint32_t take_punts(host *h, uint64_t now) noexcept nogil:
 
 
 cdef inline rte_mbuf *read_packet(host *h, int *fd, uint32_t headroom) noexcept nogil:
-    """One packet from a TAP or TUN, `headroom` bytes left free before it; NULL when there is none (or no mbuf).
-    A device that vanished is closed: the main thread opens it anew."""
-    cdef ssize_t n = read(fd[0], h.bounce, BOUNCE)
-    cdef rte_mbuf *m
-    cdef uint8_t *data
+    """One packet from a TAP or TUN, `headroom` bytes left free before it; NULL when there is none. Without an mbuf it
+    stays with the kernel. A device that vanished is closed: the main thread opens it anew."""
+    cdef rte_mbuf *m = rte_pktmbuf_alloc(h.router.pool)
+    cdef ssize_t n
+    if m is NULL:
+        return NULL
+    n = read(fd[0], dr_data(m) + headroom, rte_pktmbuf_tailroom(m) - headroom)
+    if n > 0:
+        rte_pktmbuf_append(m, <uint16_t>(headroom + n))    # read() was given the tail room
+        return m
     if n < 0 and errno == EBADFD:
         close(fd[0])
         fd[0] = -1
-    if n <= 0:
-        return NULL
-    m = rte_pktmbuf_alloc(h.router.pool)
-    if m is NULL:
-        return NULL
-    data = <uint8_t *>rte_pktmbuf_append(m, <uint16_t>(headroom + n))
-    if data is NULL:
-        rte_pktmbuf_free(m)
-        return NULL
-    memcpy(data + headroom, h.bounce, n)
-    return m
+    rte_pktmbuf_free(m)
+    return NULL
 
 
 cdef inline uint32_t from_taps(host *h) noexcept nogil:
@@ -133,6 +129,4 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
         h.b.kind = KIND_INJECTED
         h.b.port = PORTS
         route(h.w, &h.b)
-        if h.w.n_origin:
-            route_origin(h.w, &h.b)
     return n

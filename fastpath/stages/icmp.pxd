@@ -7,6 +7,7 @@ from fastpath.dpdk.mbuf cimport (dr_data, rte_mbuf, rte_pktmbuf_alloc, rte_pktmb
                                  rte_pktmbuf_read)
 from fastpath.layout cimport dr_interface
 from fastpath.reasons cimport DropReason
+from fastpath.stages.parse cimport ip_length
 from fastpath.stages.parse6 cimport link_local6
 from fastpath.stages.police cimport bucket_take
 from fastpath.state cimport ETHER, PORTS, worker
@@ -15,6 +16,7 @@ cdef enum:
     QUOTE4_TOTAL = 576           # RFC 1812 4.3.2.3: as much as fits without exceeding 576 bytes
     QUOTE6_TOTAL = 1280          # RFC 4443 2.4 (c): the minimum MTU
     HOPS = 64
+    EXTENSIONS = 8               # headers looked behind for an ICMPv6 error
     ICMP4_UNREACHABLE = 3
     ICMP4_TIME_EXCEEDED = 11
     ICMP6_UNREACHABLE = 1
@@ -63,9 +65,29 @@ cdef inline bint may_answer4(const uint8_t *ip, uint32_t in_first, uint16_t reas
     return kind == 0 or kind == 8 or 13 <= kind <= 18      # queries and replies
 
 
+cdef inline bint may_be_error6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
+    """An ICMPv6 error, also behind extension headers (RFC 8200 4.1); True as well when that cannot be told."""
+    cdef uint8_t header = ip[6]
+    cdef uint32_t at = 40, size
+    cdef int _i
+    for _i in range(EXTENSIONS):
+        if header == 58:
+            return at >= in_first or ip[at] < 128
+        if header != 0 and header != 43 and header != 44 and header != 51 and header != 60:
+            return False
+        if at + 8 > in_first:
+            return True
+        if header == 44 and dr_get_be16(ip + at + 2) & 0xFFF8:     # a later fragment
+            return ip[at] == 58 or ip[at] == 60
+        size = 8 if header == 44 else (ip[at + 1] + 2) * 4 if header == 51 else (ip[at + 1] + 1) * 8
+        header = ip[at]
+        at += size
+    return True
+
+
 cdef inline bint may_answer6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
     """RFC 4443 2.4 (e): never about an ICMPv6 error, nor to a source that does not name one node."""
-    if ip[6] == 58 and (in_first < 41 or ip[40] < 128):
+    if may_be_error6(ip, in_first):
         return False
     return not (dr_get_be64(ip + 8) == 0 and dr_get_be64(ip + 16) == 0)
 
@@ -117,12 +139,14 @@ cdef inline void fill6(uint8_t *out, const dr_interface *port, const rte_mbuf *m
     (<uint16_t *>(icmp + 2))[0] = ~dr_fold(dr_sum(icmp, 8 + quoted, dr_sum(ip + 8, 32, dr_sum(pseudo, 8, 0))))
 
 
-cdef inline rte_mbuf *quote(worker *w, rte_mbuf *m, uint32_t header, uint32_t total, uint32_t *quoted) noexcept nogil:
-    """A new mbuf with room for Ethernet and `header` bytes, then as much of m's packet as fits `total`."""
+cdef inline rte_mbuf *quote(worker *w, rte_mbuf *m, bint ipv6, uint32_t *quoted) noexcept nogil:
+    """A new mbuf with room for Ethernet, IP and ICMP headers, then as much of m's packet as may be quoted."""
+    cdef uint32_t header = 48 if ipv6 else 28
+    cdef uint32_t total = QUOTE6_TOTAL if ipv6 else QUOTE4_TOTAL
     cdef rte_mbuf *out
     cdef const void *from_
     cdef uint8_t *data
-    quoted[0] = m.pkt_len - ETHER
+    quoted[0] = ip_length(dr_data(m) + ETHER, ipv6)
     if quoted[0] > total - header:
         quoted[0] = total - header
     out = rte_pktmbuf_alloc(w.router.pool)
@@ -156,7 +180,7 @@ cdef inline rte_mbuf *icmp_error(worker *w, rte_mbuf *m, uint16_t port, uint16_t
         return NULL
     if not bucket_take(&w.icmp, rte_rdtsc()):
         return NULL
-    out = quote(w, m, 48 if ipv6 else 28, QUOTE6_TOTAL if ipv6 else QUOTE4_TOTAL, &quoted)
+    out = quote(w, m, ipv6, &quoted)
     if out is NULL:
         return NULL
     if ipv6:

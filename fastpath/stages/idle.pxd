@@ -41,12 +41,12 @@ cdef inline void online(worker *w) noexcept nogil:
 
 cdef inline void back_off(worker *w) noexcept nogil:
     """After an empty poll: spin for a while, then sleep a little longer each time, out of the writer's way."""
-    cdef uint32_t over
-    w.empty_polls += 1
     if not w.router.sleep_when_idle or w.empty_polls < SPIN_POLLS:
+        w.empty_polls += 1
         rte_pause()
         return
-    over = (w.empty_polls - SPIN_POLLS) * SLEEP_STEP_US
+    if w.empty_polls < SPIN_POLLS + SLEEP_MAX_US // SLEEP_STEP_US:
+        w.empty_polls += 1
     offline(w)
-    usleep(over if 0 < over < SLEEP_MAX_US else SLEEP_MAX_US)
+    usleep((w.empty_polls - SPIN_POLLS) * SLEEP_STEP_US)
     online(w)

@@ -8,13 +8,18 @@ from fastpath.dpdk.eal cimport rte_prefetch0
 from fastpath.dpdk.mbuf cimport dr_data, rte_mbuf
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.parse4 cimport parse4
-from fastpath.stages.parse6 cimport parse6
+from fastpath.stages.parse6 cimport IPV6_HEADER, parse6
 from fastpath.state cimport (BURST, ETHER, KIND_RECEIVED, VERDICT_OK, VERDICT_PUNT, burst, to_slow, worker)
 
 cdef enum:
     TYPE_IPV4 = 0x0800
     TYPE_ARP = 0x0806
     TYPE_IPV6 = 0x86DD
+
+
+cdef inline uint32_t ip_length(const uint8_t *ip, bint ipv6) noexcept nogil:
+    """Bytes of a parsed packet; its frame may be longer: padding (RFC 894), or a trailer of the sender's."""
+    return dr_get_be16(ip + 4) + IPV6_HEADER if ipv6 else dr_get_be16(ip + 2)
 
 
 cdef inline uint16_t link_verdict(const rte_mbuf *m, const uint8_t *frame, uint64_t mac, bint check_mac,

@@ -95,7 +95,9 @@ def test_demo_next_start_sweeps_what_a_killed_one_left() -> None:
     killed = start("--once")
     read_until(killed, "BGP sessions come up")
     killed.kill()
-    killed.communicate(timeout=60)
+    killed.wait(60)  # what it left has its standard output open still
+    assert killed.stdout is not None
+    killed.stdout.close()
     assert leftovers(killed.pid) != []
     following = start("--once")
     output = read_until(following, "The router starts")

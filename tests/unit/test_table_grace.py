@@ -1,4 +1,4 @@
-"""Memory is used again only when every lcore of a live fast path was quiescent; a hanging one stops reuse alone."""
+"""Memory is used again only when every lcore was quiescent; one that hangs stops reuse, not writing."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,0 +1,71 @@
+"""The faults. Each changes one line, which must stand in its file exactly once, as a person might get it wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WORKER = "fastpath/worker"  # the variant that this machine runs
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`old` becomes `new` in `file`; `modules` are compiled again; `test` must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    modules: tuple[str, ...] = ()
+
+
+FIB = "dpdkrouter/fib"
+
+FAULTS = (
+    Fault(
+        "table4-equal-depth",
+        f"{FIB}/table4.pyx",
+        "        if depth[i] <= length:",
+        "        if depth[i] < length:",
+        "tests/property/test_table_model.py::test_answers_as_the_model_does[/dev/shm-4]",
+        (f"{FIB}/table4",),
+    ),
+    Fault(
+        "table6-longer-leaf",
+        f"{FIB}/table6.pyx",
+        "            if not slots[slot] & DR_IPV6_CHILD and owner(slots[slot]) <= length:",
+        "            if not slots[slot] & DR_IPV6_CHILD:",
+        "tests/property/test_table_model.py::test_answers_as_the_model_does[/dev/shm-6]",
+        (f"{FIB}/table6",),
+    ),
+    Fault(
+        "rules-cover-skips-one",
+        f"{FIB}/rules.pxd",
+        "            at = find4(r, address & mask4(length), length)",
+        "            at = find4(r, address & mask4(length + 1), length)",
+        "tests/property/test_table_model.py::test_answers_as_the_model_does[/dev/shm-4]",
+        (f"{FIB}/writer",),
+    ),
+    Fault(
+        "decision-med-between-ases",
+        "dpdkrouter/rib/decision.pxd",
+        "            if b.neighbour_as == a.neighbour_as and b.med < a.med:",
+        "            if b.med < a.med:",
+        "tests/unit/test_rib_decision.py::test_med_is_not_compared_between_neighbouring_ases",
+        ("dpdkrouter/rib/table",),
+    ),
+    Fault(
+        "programmer-forgets-move",
+        f"{FIB}/programmer.py",
+        "                self._fib.group_update(group, list(members))",
+        "                pass",
+        "tests/unit/test_programmer.py::test_a_moved_next_hop_rewrites_its_group_for_all_routes",
+    ),
+    Fault(
+        "config-route-family",
+        "dpdkrouter/config/semantics.py",
+        "            if family(hop.address) != family(route.prefix):",
+        "            if False:",
+        "tests/unit/test_config_semantics.py",
+    ),
+)

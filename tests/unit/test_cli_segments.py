@@ -1,0 +1,225 @@
+"""The CLI on real segments, with no process behind them: what works when everything else has died."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from array import array
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from dpdkrouter.api.server import ApiServer
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.errors import RequestError
+from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Member, Source
+from statskit import Segment
+from table_model import SMALL
+
+NAME = f"cli-{os.getpid() % 100000}"
+MAC = bytes.fromhex("020000000009")
+
+
+def run(*words: str, name: str = NAME, code: int = 0) -> str:
+    """Standard output of `dpdkrouter WORDS`; the exit code must be `code`, and nothing may look like a crash."""
+    command = [sys.executable, "-P", "-m", "dpdkrouter", "--name", name, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code in (0, 4) else done.stderr
+
+
+@pytest.fixture(scope="module")
+def paths() -> Iterator[InstancePaths]:
+    """A route segment with three routes and a stats segment with some counts."""
+    paths = InstancePaths.for_name(NAME)
+    paths.run.mkdir(parents=True)
+    fib = Fib.open(paths.routes, SMALL, NAME, str(paths.stats))
+    hop = ip_address("192.0.2.9")
+    to_hop = fib.adjacency_create(Adjacency(Action.FORWARD, 1, MAC, bytes(6), 1500, hop.packed))
+    hole = fib.adjacency_create(Adjacency(Action.BLACKHOLE))
+    groups = array("H", [fib.group_create([Member(to_hop, 3)]), fib.group_create([Member(hole, 1)])])
+    fib.interface_set(1, Interface("wan1", 1500))
+    prefixes = ip_address("198.51.100.0").packed + ip_address("198.51.100.128").packed
+    fib.apply(4, prefixes, bytes([24, 25]), groups, bytes([Source.EBGP, Source.STATIC]))
+    fib.apply(6, ip_address("2001:db8::").packed, bytes([32]), groups[:1], bytes([Source.EBGP]))
+    fib.mark_stale(Source.STATIC)
+    fib.close()
+    stats = Segment(paths.stats)
+    stats.set("lcore[1].drops[20]", 7)
+    stats.set("lcore[1].rx_packets", 10)
+    stats.set("lcore[1].port[1].tx_packets", 3)
+    stats.set("port[1].link_up", 1)
+    yield paths
+    stats.close()
+    paths.routes.unlink()
+    paths.run.rmdir()
+
+
+@pytest.mark.usefixtures("paths")
+class TestWithoutControl:
+    """Commands that read the segments."""
+
+    def test_route_lookup_says_prefix_source_group_and_adjacency(self) -> None:
+        found = json.loads(run("route", "lookup", "198.51.100.7", "--json"))
+        assert (found["prefix"], found["source"], found["stale"]) == ("198.51.100.0/24", "ebgp", False)
+        assert found["members"] == [
+            {"weight": 3, "action": "forward", "port": "wan1", "next_hop": "192.0.2.9", "mac": "02:00:00:00:00:09"}
+        ]
+        assert found["group"] == found["table_group"] > 0
+        assert "does not run" in found["control"]
+
+    def test_route_lookup_for_people(self) -> None:
+        shown = run("route", "lookup", "198.51.100.200")
+        assert "198.51.100.200 -> 198.51.100.128/25, source static, stale, group" in shown
+        assert "blackhole" in shown
+        assert "2001:db8::/32" in run("route", "lookup", "2001:db8:1::1")
+
+    def test_route_lookup_without_a_route_ends_with_4(self) -> None:
+        assert "no route" in run("route", "lookup", "203.0.113.1", code=4)
+
+    def test_route_lookup_of_nonsense(self) -> None:
+        assert "error: address '300.1.1.1'" in run("route", "lookup", "300.1.1.1", code=1)
+
+    def test_route_summary_counts_by_source(self) -> None:
+        found = json.loads(run("route", "summary", "--json"))["routes"]
+        assert {(row["family"], row["source"], row["stale"]): row["routes"] for row in found} == {
+            ("ipv4", "static", True): 1,
+            ("ipv4", "ebgp", False): 1,
+            ("ipv6", "ebgp", False): 1,
+        }
+        assert "stale" in run("route", "summary")
+
+    def test_status_says_what_lives_and_what_does_not(self) -> None:
+        found = json.loads(run("status", "--json"))
+        assert found["fast_path"]["state"] == "forwarding"
+        assert found["fast_path"]["lcores"][0]["rx_packets"] == 10
+        assert found["table"]["ipv4_routes"] == {"used": 2, "max": 2000, "key": "table.max_ipv4_routes"}
+        assert found["bgp"] is None
+        assert "control" in run("status")
+
+    def test_drops_by_reason(self) -> None:
+        found = json.loads(run("drops", "--json"))
+        assert found["drops"]["blackhole"] == 7
+        assert {name for name, count in found["drops"].items() if count} == {"blackhole"}
+        assert "blackhole" in run("drops")
+        assert "ttl_expired" not in run("drops")
+        assert "ttl_expired" in run("drops", "--all")
+
+    def test_port_show_and_port_stats(self) -> None:
+        wan0, wan1 = json.loads(run("port", "show", "--json"))
+        assert (wan0["link_up"], wan1["link_up"], wan1["tx_packets"]) == (0, 1, 3)
+        assert json.loads(run("port", "stats", "--json"))[1]["tx_packets"] == 3
+        assert "wan1" in run("port", "show")
+        assert "tx_packets" in run("port", "stats")
+
+    @pytest.mark.parametrize(
+        "words",
+        [("bgp", "summary"), ("route", "show"), ("neighbor", "show"), ("bgp", "routes"), ("route", "del", "::/0")],
+    )
+    def test_what_asks_the_control_process_ends_with_3(self, words: tuple[str, ...]) -> None:
+        assert "control process" in run(*words, code=3)
+
+    def test_output_is_not_cut_when_piped(self) -> None:
+        assert "…" not in run("status") + run("port", "show")
+
+
+def test_router_that_is_not_there() -> None:
+    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=1)
+
+
+@pytest.fixture
+def asked(paths: InstancePaths) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """A real API server that notes what it is asked for."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    hop = {"address": "192.0.2.9", "port": None, "weight": 2}
+    route = {"prefix": "203.0.113.0/24", "source": "cli", "peer": None, "best": False, "stale": False,
+             "kind": "unicast", "next_hops": [hop], "reason": "source"}  # fmt: skip
+    bgp = {"prefix": "203.0.113.0/24", "peer": "192.0.2.9", "best": True, "stale": False, "as_path": "65001 {1 2}",
+           "origin": "igp", "next_hop": "192.0.2.9", "local_pref": None, "med": 5, "communities": [],
+           "reason": "best"}  # fmt: skip
+    peer = {"address": "192.0.2.9", "asn": 65001, "description": "", "state": "up", "since_s": 5.0,
+            "prefixes": {"ipv4": 1, "ipv6": 0}, "updates": 1, "last_error": "", "flaps": 0, "pending": []}  # fmt: skip
+    answers: dict[str, Any] = {
+        "status": {"uptime_s": 1.0},
+        "route.show": [route],
+        "route.add": {"prefix": "203.0.113.0/24", "best": False, "reachable": True, "reason": "source"},
+        "route.del": {"prefix": "203.0.113.0/24"},
+        "neighbor.show": [
+            {
+                "port": "wan1",
+                "address": "192.0.2.9",
+                "mac": "02:00:00:00:00:09",
+                "state": "resolved",
+                "source": "kernel",
+            }
+        ],
+        "bgp.summary": {"router_id": "192.0.2.1", "asn": 65000, "feed": "json", "peers": [peer]},
+        "bgp.routes": [bgp],
+        "bgp.announced": [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9"}],
+    }
+
+    def handler(method: str) -> Any:
+        def handle(params: dict[str, Any]) -> Any:
+            calls.append((method, params))
+            if params.get("prefix") == "10.0.0.0/8":
+                raise RequestError("10.0.0.0/8: no such route of source cli")
+            answer = answers[method]
+            return iter(answer) if isinstance(answer, list) else answer
+
+        return handle
+
+    loop = asyncio.new_event_loop()
+    ready, stop = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with ApiServer(paths.api_socket, "root", {method: handler(method) for method in answers}):
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert ready.wait(5)
+    yield calls
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+Asked = list[tuple[str, dict[str, Any]]]
+
+
+def test_route_add_and_del(asked: Asked) -> None:
+    words = ("route", "add", "203.0.113.0/24", "--via", "192.0.2.9", "--via", "192.0.2.10,2")
+    assert "added, not in use: it lost by source" in run(*words)
+    via = [{"address": "192.0.2.9", "weight": 1}, {"address": "192.0.2.10", "weight": 2}]
+    assert asked == [("route.add", {"prefix": "203.0.113.0/24", "via": via, "type": "unicast"})]
+    assert "deleted" in run("route", "del", "203.0.113.0/24")
+    assert "error: 10.0.0.0/8: no such route" in run("route", "del", "10.0.0.0/8", code=1)
+
+
+def test_route_show(asked: Asked) -> None:
+    assert json.loads(run("route", "show", "--family", "ipv4", "--source", "cli", "--json"))[0]["source"] == "cli"
+    assert asked == [("route.show", {"family": "ipv4", "source": "cli"})]
+    assert "192.0.2.9 weight 2" in run("route", "show", "--all")
+
+
+@pytest.mark.usefixtures("asked")
+def test_neighbor_and_bgp_commands() -> None:
+    assert "02:00:00:00:00:09" in run("neighbor", "show")
+    assert "65001" in run("bgp", "summary")
+    assert json.loads(run("bgp", "summary", "--json"))["peers"][0]["state"] == "up"
+    assert "65001 {1 2}" in run("bgp", "routes", "--peer", "192.0.2.9")
+    assert "203.0.113.0/24" in run("bgp", "announced")
+    assert "1 of 1 sessions up" in run("status")
+
+
+def test_usage_errors_end_with_2() -> None:
+    assert "No such option" in run("status", "--nonsense", code=2)
+    assert "error:" in run("bgp", "run", "/nowhere/router.toml", code=2)
