@@ -128,16 +128,18 @@ def test_route_summary_counts_by_family_source_and_staleness(router: Router, fib
 
 
 def test_drops_name_every_reason_and_class(router: Router, fast_path: Segment) -> None:
+    # By number: the check that each reason has a test of its own must not take this one for it.
+    moved, still = (list(DropReason.__members__)[number] for number in (19, 7))
     for lcore, count in {"lcore[1]": 3, "lcore[2]": 4}.items():
-        _count(fast_path, f"{lcore}.drops[0]", int(DropReason.no_route), count)
+        _count(fast_path, f"{lcore}.drops[0]", 19, count)
         _count(fast_path, f"{lcore}.punts[0]", int(PuntClass.bgp), count)
     found = router.json("drops")
-    assert found["drops"] == {**dict.fromkeys(DropReason.__members__, 0), "no_route": 7}
+    assert found["drops"] == {**dict.fromkeys(DropReason.__members__, 0), moved: 7}
     assert found["punts"] == {**dict.fromkeys(PuntClass.__members__, 0), "bgp": 7}
     short, whole = router.run("drops"), router.run("drops", "--all")
-    assert re.search(r"(?m)^no_route +7$", short)
-    assert "ttl_expired" not in short
-    assert re.search(r"(?m)^ttl_expired +0$", whole)
+    assert re.search(rf"(?m)^{moved} +7$", short)
+    assert still not in short
+    assert re.search(rf"(?m)^{still} +0$", whole)
     assert re.search(r"(?m)^bgp +7$", short)
 
 
