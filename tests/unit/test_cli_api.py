@@ -98,9 +98,17 @@ def test_bgp_summary_shows_a_peers_words_and_obeys_none(router: Router, control:
 def test_bgp_summary_is_readable_at_80_columns(router: Router, control: Control) -> None:
     shown = re.sub(r"\x1b\[[0-9;]*m", "", router.terminal("bgp", "summary"))
     assert "\x1b" not in shown
-    table = [line for line in shown.splitlines() if "last error" not in line]
+    table = shown[shown.index("peer ") : shown.index("2001:db8:1:a::2: last error")].splitlines()
     assert max(map(len, table)) <= 80
-    assert "2001:db8:1:a::2" in shown  # neither folded nor an emoji
+    assert [line.split()[0] for line in table] == ["peer", "2001:db8:1:a::2"]  # neither folded nor an emoji
+
+
+def test_a_row_that_80_columns_do_not_hold_is_folded_and_whole(router: Router, control: Control) -> None:
+    control.items["route.show"] = [ROUTE]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", router.terminal("route", "show"))
+    assert max(map(len, shown.splitlines())) <= 80
+    words = re.split(r"[ ,\n]+", shown)
+    assert {"2001:db8:1:a::/64", "2001:db8:1:a::2", "2001:db8:1:b::2", "wan0", "3"} <= set(words)
 
 
 def test_bgp_summary_without_bgp(router: Router, control: Control) -> None:
