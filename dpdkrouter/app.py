@@ -23,7 +23,7 @@ from dpdkrouter.api.server import ApiServer
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths
-from dpdkrouter.errors import RequestError, SegmentError
+from dpdkrouter.errors import DpdkrouterError, RequestError, SegmentError
 from dpdkrouter.fib.fib import Fib
 from dpdkrouter.fib.limits import Limits
 from dpdkrouter.fib.programmer import Programmer
@@ -51,6 +51,8 @@ COALESCE_S = 0.005  # what arrives within this time is decided together
 TICK_S = 0.5
 STATS_S = 0.005  # how often resolve requests are looked for; a load of one word
 LINKS_S = 0.1
+DEFER_S = 60.0  # at most so long BGP's first decision after a restart waits for the peers
+_BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _LOCAL_SOURCES = (Source.CONNECTED, Source.STATIC, Source.CLI)
 
 
@@ -64,8 +66,10 @@ class Control:
         self.fib = Fib.open(
             self.paths.routes, Limits(**config.table.model_dump()), config.router.name, str(self.paths.stats)
         )
-        for source in Source.__members__.values():
-            self.fib.mark_stale(source)
+        stale = {source: self.fib.mark_stale(source) for source in Source.__members__.values()}
+        # RFC 4724 section 4.1: after a restart the decision waits until the peers have said everything again, so that
+        # packets stay on the paths that the segment has instead of following whichever peer is heard first.
+        self._defer_until = self.started + DEFER_S if any(stale[source] for source in _BGP_SOURCES) else 0.0
         bgp = config.bgp
         self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0))
         self.next_hops = NextHops(self.rib)
@@ -97,6 +101,14 @@ class Control:
         """Something new is in the RIB: decide soon."""
         self._dirty.set()
 
+    def bgp_changed(self) -> None:
+        """As `changed`, for what peers say: while they are being heard for the first time the decision waits for them.
+
+        It does not wait when anything else changes: then what they have said so far takes part.
+        """
+        if not self._defer_until:
+            self._dirty.set()
+
     def refresh_connected(self) -> None:
         """Connected routes from the ports' addresses and links; a port never heard of counts as up."""
         routes = {}
@@ -106,8 +118,9 @@ class Control:
             self.changed()
 
     def refresh_neighbours(self) -> None:
-        """Host routes from the neighbours that have a MAC."""
-        if self.neighbours.replace(neighbour_routes(self.host.neighbours)):
+        """Host routes from the neighbours that have a MAC, on ports whose link is up: the kernel keeps some others."""
+        there = {key: mac for key, mac in self.host.neighbours.items() if self._links.get(key[0], True)}
+        if self.neighbours.replace(neighbour_routes(there)):
             self.changed()
 
     def set_cli_routes(self, routes: dict[Network, Attributes]) -> None:
@@ -153,7 +166,7 @@ class Control:
         async with AsyncExitStack() as stack:
             await self.host.start(stack)
             self._first_routes()
-            self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.changed))
+            self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.bgp_changed))
             methods = Methods(self)
             await stack.enter_async_context(ApiServer(self.paths.api_socket, self.config.api.group, methods.table()))
             stack.enter_context(MetricsServer(self.config, self.paths, methods))
@@ -187,15 +200,23 @@ class Control:
             self.fib.heartbeat(time.monotonic_ns())
             now = time.monotonic()
             if self.bgp.tick(now):
+                self.bgp_changed()
+            if self._defer_until and (self.bgp.settled or now >= self._defer_until):
+                self._defer_until = 0.0
                 self.changed()
             if not self._swept_bgp and self.bgp.settled:
-                self.converge()
-                swept = self.programmer.sweep((Source.EBGP, Source.IBGP, Source.KERNEL))
-                if swept:
-                    log.info("%d routes that no peer has announced again were swept", swept)
-                self.programmer.release_orphans()
-                self._swept_bgp = True
+                self._sweep_bgp()
             await asyncio.sleep(TICK_S)
+
+    def _sweep_bgp(self) -> None:
+        """The peers have said everything since the restart: what is still stale is gone."""
+        self.converge()
+        swept = self.programmer.sweep((*_BGP_SOURCES, Source.KERNEL))
+        if swept:
+            log.info("%d routes that no peer has announced again were swept", swept)
+        self.programmer.release_orphans()
+        self.host.routes_settled()
+        self._swept_bgp = True
 
     async def _stats_task(self) -> None:
         """Follow the fast path: its coming and going, its links, its requests."""
@@ -239,6 +260,7 @@ class Control:
                 changed = True
         if changed:
             self.refresh_connected()
+            self.refresh_neighbours()
 
 
 def main(config: Config) -> int:
@@ -250,4 +272,11 @@ def main(config: Config) -> int:
 
 
 async def _run(config: Config) -> int:
-    return await Control(config).run()
+    try:
+        return await Control(config).run()
+    except* DpdkrouterError as group:
+        # of several tasks' errors the first is the cause; the CLI shows it as one line
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

@@ -47,6 +47,7 @@ class HostStack:
         self.neighbours: dict[tuple[int, Address], bytes] = {
             (port, ip_address(address)): mac for (port, address), mac in programmer.adopted_neighbours.items()
         }
+        self._settled = False
         self.pid = 0
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -107,6 +108,8 @@ class HostStack:
         self._kernel = kernel
         for port, address in self._managed:
             kernel.manage(self._config.ports[port].name, address)
+        if self._settled:
+            kernel.unmanage_others()
         self._started.set()
 
     def _in_use(self, key: tuple[str, Address]) -> bool:
@@ -142,6 +145,12 @@ class HostStack:
         """The fast path waits for this next hop."""
         if self._kernel is not None and port < len(self._config.ports):
             self._kernel.resolve(self._config.ports[port].name, address)
+
+    def routes_settled(self) -> None:
+        """All sources have said everything since the start: next hops of the former control process are let go."""
+        self._settled = True
+        if self._kernel is not None:
+            self._kernel.unmanage_others()
 
     def keep_resolved(self, next_hops: NextHops) -> None:
         """Have the kernel keep the next hops of routes resolved, and no others."""

@@ -135,6 +135,9 @@ cdef class Router:
         self.r.port[port].dev = o.dev
         self.r.port[port].mtu = mtu
         memcpy(&self.r.port[port].mac, &mac, 6)
+        if self.r.port[port].mac == 0:
+            # net_null and net_ring have none: a locally administered one, by the port's number
+            self.r.port[port].mac = <uint64_t>(port + 1) << 40 | 0x02
         for q in range(o.rx_queues):
             slot = self.least_loaded()
             w = self.worker_at(slot)

@@ -129,7 +129,7 @@ def create(path, size, int mode=0o644) -> Mapping:
     size = (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        temporary.unlink(missing_ok=True)    # of an earlier process with our pid
+        _remove_unfinished(target)
         fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except OSError as error:
         raise SegmentError(f"{target}: cannot be made: {error.strerror}; {_directory_hint(target)}") from error
@@ -143,6 +143,14 @@ def create(path, size, int mode=0o644) -> Mapping:
         os.close(fd)
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_unfinished(target: Path) -> None:
+    """Segments of this name whose makers died before they published them: each keeps its pages."""
+    for left in target.parent.glob(f".{target.name}.*.new"):
+        pid = left.name.split(".")[-2]
+        if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+            left.unlink(missing_ok=True)
 
 
 def attach(path, str kind, str access=READERS, bint lock=False) -> Mapping:

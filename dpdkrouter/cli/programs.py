@@ -49,27 +49,28 @@ def run(file: File = DEFAULT) -> None:
     raise typer.Exit(main(_load(file, this_machine=True), file))
 
 
-def _with_simd(config: Config, simd: str) -> Config:
-    """The configuration with another fastpath.simd; the fast path says so when the machine lacks it."""
+def _level(found: str) -> str:
     from fastpath import _build
 
     choices = ("auto", *_build.VARIANTS)
-    if simd not in choices:
-        raise typer.BadParameter(f"{simd!r} is not one of {', '.join(choices)}", param_hint="--simd")
-    return config.model_copy(update={"fastpath": config.fastpath.model_copy(update={"simd": simd})})
+    if found not in choices:
+        raise typer.BadParameter(f"{found!r} is not one of {', '.join(choices)}")
+    return found
 
 
 def fastpath(
     file: File = DEFAULT,
-    simd: Annotated[str | None, typer.Option(help="Instead of fastpath.simd; `version` lists them.")] = None,
+    simd: Annotated[
+        str | None,
+        typer.Option(help="Use this build of the worker, whatever fastpath.simd says.", parser=_level, metavar="LEVEL"),
+    ] = None,
 ) -> None:
     """Run the fast path: DPDK ports and workers."""
     from dpdkrouter.dataplane.process import main
 
     _need_root()
     logs.set_up()
-    config = _load(file, this_machine=False)
-    raise typer.Exit(main(config if simd is None else _with_simd(config, simd)))
+    raise typer.Exit(main(_load(file, this_machine=False), simd))
 
 
 def control(file: File = DEFAULT) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
 FRAME_OVERHEAD_BYTES = 128 + 14 + 8  # headroom, Ethernet, two VLAN tags
 MIN_DATA_ROOM_BYTES = 2048 + 128
+PAGE_BYTES = 4096
 MAX_MBUFS = 262_143  # 2^18 - 1: a pool's ring holds 2^n - 1 without waste
 
 
@@ -55,8 +56,13 @@ def data_room_bytes(config: Config) -> int:
 
 
 def mbuf_count(config: Config) -> int:
-    """Four fifths of the memory for mbufs; the rest is for rings, queues and EAL itself."""
+    """Four fifths of the memory for mbufs; the rest is for rings, queues and EAL itself.
+
+    An mbuf never straddles two pages, so without huge pages each takes whole ones.
+    """
     each = data_room_bytes(config) + MBUF_OVERHEAD_BYTES
+    if not config.fastpath.hugepages:
+        each = -(-each // PAGE_BYTES) * PAGE_BYTES
     return min(MAX_MBUFS, config.fastpath.memory_mib * 2**20 * 4 // 5 // each)
 
 

@@ -49,8 +49,9 @@ def choose_variant(wanted: str) -> str:
 class FastPath:
     """One run of the process. Everything happens on the calling thread."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, simd: str) -> None:
         self._config = config
+        self._simd = simd
         self._paths = InstancePaths.of(config)
         self._stop = False
         self._next: dict[str, float] = {}
@@ -60,7 +61,8 @@ class FastPath:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
             stack.enter_context(InstanceLock(self._paths.run / "fastpath.lock", "dpdkrouter fastpath"))
-            variant = choose_variant(self._config.fastpath.simd)
+            stack.callback(eal.remove_runtime_directory)
+            variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
             stats = segment.create(self._paths.stats, segment.STATS_BYTES)
@@ -168,6 +170,6 @@ class FastPath:
         log.info("route segment replaced: bound to the new one")
 
 
-def main(config: Config) -> int:
-    """Run the fast path process for `config`. Returns the exit code."""
-    return FastPath(config).run()
+def main(config: Config, simd: str | None = None) -> int:
+    """Run the fast path process for `config`; `simd` stands above its key. Returns the exit code."""
+    return FastPath(config, simd or config.fastpath.simd).run()

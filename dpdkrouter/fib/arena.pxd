@@ -11,7 +11,7 @@ cdef class Arena:
     cdef uint32_t freed        # since the free lists were built
 
     cdef uint32_t alloc(self, uint32_t size) noexcept
-    cdef void free(self, uint32_t at, uint32_t size) noexcept
+    cdef void give(self, uint32_t at, uint32_t size) noexcept
     cdef void forget(self) noexcept
     cdef void take(self, uint32_t at, uint32_t size) noexcept
     cdef void rebuild(self) noexcept

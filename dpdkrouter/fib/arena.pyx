@@ -93,7 +93,7 @@ cdef class Arena:
             self.take(at, size)
         return at
 
-    cdef void free(self, uint32_t at, uint32_t size) noexcept:
+    cdef void give(self, uint32_t at, uint32_t size) noexcept:
         """Give a block back; nobody may read it any more."""
         memset(self.taken + at, 0, size)
         self.used -= size

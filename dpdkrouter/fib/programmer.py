@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from array import array
+from collections import defaultdict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class Programmer:
         self._neighbours: dict[tuple[int, bytes], bytes] = {}  # (port, address) -> MAC
         self._sources: dict[int, bytes] = {}  # port -> own MAC
         self._mtus: dict[int, int] = {}
-        self._orphans: dict[tuple[Member, ...], int] = {}  # groups of the former control process
+        # Groups of the former control process; several hop sets may come down to the same members.
+        self._orphans: defaultdict[tuple[Member, ...], list[int]] = defaultdict(list)
         self.refused: dict[str, int] = {}  # routes refused, by reason
         self._adopt()
 
@@ -67,7 +69,8 @@ class Programmer:
                 self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
                 self._sources.setdefault(adjacency.port, adjacency.src)
             self._mtus.setdefault(adjacency.port, adjacency.mtu)
-        self._orphans = {self._fib.group_members(group): group for group in self._fib.reader.groups()}
+        for group in self._fib.reader.groups():
+            self._orphans[self._fib.group_members(group)].append(group)
 
     @property
     def adopted_neighbours(self) -> Mapping[tuple[int, bytes], bytes]:
@@ -139,8 +142,8 @@ class Programmer:
             if group:
                 self._fib.group_update(group, list(members))
                 return
-            orphan = self._orphans.pop(members, 0)
-            self._group_of[hopset] = orphan or self._fib.group_create(list(members))
+            orphans = self._orphans.get(members)
+            self._group_of[hopset] = orphans.pop() if orphans else self._fib.group_create(list(members))
         except TableFullError as error:
             log.error("hop set refused: %s", error)
 
@@ -191,8 +194,9 @@ class Programmer:
 
     def release_orphans(self) -> None:
         """After the last sweep: groups of the former control process that no hop set took, and lone adjacencies."""
-        for group in self._orphans.values():
-            self._fib.group_release(group)
+        for groups in self._orphans.values():
+            for group in groups:
+                self._fib.group_release(group)
         self._orphans.clear()
         used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):

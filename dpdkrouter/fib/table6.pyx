@@ -72,7 +72,7 @@ cdef class Table6:
 
     cdef void release(self, uint32_t unit) noexcept:
         """A node's grace period is over; nobody has changed it since it was retired."""
-        self.arena.free(unit, units_for(runs_of(node_at(self.trie, unit))))
+        self.arena.give(unit, units_for(runs_of(node_at(self.trie, unit))))
 
     cdef uint32_t build(self, const uint32_t *slots, int base) noexcept:
         """A new node with these slots, as a child entry; 0: the arena is full."""

@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 cdef extern from "rte_eal.h" nogil:
     int rte_eal_init(int argc, char **argv) noexcept
     int rte_eal_cleanup() noexcept
+    const char *rte_eal_get_runtime_dir() noexcept
 
 cdef extern from "rte_errno.h" nogil:
     int rte_errno

@@ -1,6 +1,7 @@
 """The demo's order: sweep, topology, router, steps, live view; then everything goes, whatever happened.
 
-Exit codes: 0 all checks hold; 1 one does not, or the demo itself failed; 130 and 143 on Ctrl-C and SIGTERM.
+Exit codes: 0 all checks hold; 1 one does not, or the demo itself failed; 130 and 143 on Ctrl-C and SIGTERM, but 0 when
+Ctrl-C ends the live view, which follows all checks.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Ended(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -68,6 +70,7 @@ def demonstrate(screen: Screen, stack: ExitStack, once: bool, kind: str | None) 
         observe.drops(demo)
         screen.line()
         screen.line(screen.paint("1;32", f"{screen.checks} checks hold, {screen.elapsed_s:.0f} s."))
+        screen.all_hold = True
         if not once:
             live.second_terminal(demo)
             live.show(demo)
@@ -102,7 +105,7 @@ def main() -> int:
     except Ended as end:
         screen.line()
         screen.line("ended; everything is removed")
-        return end.exit_code
+        return 0 if screen.all_hold and end.number == signal.SIGINT else end.exit_code
     return 0
 
 

@@ -63,13 +63,17 @@ def _traffic(demo: Demo) -> Iterator[None]:
 def show(demo: Demo) -> None:
     """Until a signal ends it, or the router ends."""
     screen = demo.screen
+    drawn = 0  # lines of the last summary: the next one takes their place, and what stands above stays
     with _traffic(demo):
         while demo.router.alive():
             text = "\n".join(f"$ dpdkrouter {' '.join(words)}\n{_output(words)}" for words in SHOWN)
             if screen.terminal:
-                rows = os.get_terminal_size().lines - 3
-                lines = ["live, every 2 s; Ctrl-C ends the demo", "", *text.splitlines()][:rows]
-                print("\x1b[H\x1b[J" + "\n".join(lines), flush=True)
+                size = os.get_terminal_size()
+                title = f"── live, every {EVERY_S:.0f} s; Ctrl-C ends the demo ──"
+                lines = ["", screen.paint("1;36", title), *text.splitlines()][: size.lines - 2]
+                print(f"\x1b[{drawn}A\x1b[J" if drawn else "", end="")
+                print("\n".join(line.rstrip()[: size.columns] for line in lines), flush=True)
+                drawn = len(lines)
             else:
                 screen.line(text)
             time.sleep(EVERY_S if screen.terminal else EVERY_S * 5)

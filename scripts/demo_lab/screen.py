@@ -29,6 +29,7 @@ class Screen:
         self._start = time.monotonic()
         self._steps = 0
         self.checks = 0
+        self.all_hold = False
 
     def paint(self, code: str, text: str) -> str:
         """The text in an ANSI style, where styles are wanted."""

@@ -82,7 +82,8 @@ class Lab:
         def quiet() -> Counts:
             first = self.router.counts()
             time.sleep(0.15)
-            assert first == (second := self.router.counts())
+            second = self.router.counts()
+            assert first == second
             return second
 
         return wait_for(quiet, 20, "counters at rest")
@@ -102,6 +103,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             port_veth(metal, port, (host, "eth0"))
             host.sysctl("net.ipv4.conf.eth0.arp_notify", 1)
             host.sysctl("net.ipv6.conf.eth0.ndisc_notify", 1)
+            host.sysctl("net.ipv6.conf.eth0.keep_addr_on_down", 1)
         west.address("eth0", "192.0.2.9/24", "2001:db8:1::9/64")
         east.address("eth0", "198.51.100.9/24", "2001:db8:2::9/64")
         north.address("eth0", "192.0.0.9/24", "2001:db8:3::9/64")

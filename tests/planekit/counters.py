@@ -106,10 +106,15 @@ class Moved:
             return {key: value for key, value in totals.items() if value}
 
         return cls(
-            *(difference(name) for name in ("rx", "forwarded", "punted", "dropped", "originated", "injected")),
-            sum(port.tx_drops for port in after.ports) - sum(port.tx_drops for port in before.ports),
-            named("drops", DropReason),
-            named("punts", PuntClass),
+            rx=difference("rx"),
+            forwarded=difference("forwarded"),
+            punted=difference("punted"),
+            dropped=difference("dropped"),
+            originated=difference("originated"),
+            injected=difference("injected"),
+            tx_drops=sum(port.tx_drops for port in after.ports) - sum(port.tx_drops for port in before.ports),
+            drops=named("drops", DropReason),
+            punts=named("punts", PuntClass),
         )
 
 

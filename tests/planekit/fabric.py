@@ -57,6 +57,7 @@ class Fabric:
     def __init__(self, path: Path, mtus: Sequence[int], *, stats: Path | None = None) -> None:
         self.fib = Fib.create(path, LIMITS, "fr", stats)
         self.forward: list[int] = []  # adjacency of port P
+        self.group_of_port: list[int] = []
         self.group: dict[Special, int] = {}
         self._build(mtus)
 
@@ -65,13 +66,16 @@ class Fabric:
             self.fib.interface_set(port, interface(port, mtu))
             self.forward.append(self.fib.adjacency_create(self.hop(port, mtu)))
             group = self.fib.group_create([Member(self.forward[port])])
+            self.group_of_port.append(group)
             self.route(f"198.18.{port}.0/24", group)
             self.route(f"2001:db8:18:{port:x}::/64", group)
             local = self.fib.group_create([Member(self.adjacency(Action.LOCAL, port))])
             self.route(f"10.0.{port}.1/32", local)
             self.route(f"2001:db8:{port:x}::1/128", local)
-        self.resolve4 = self.adjacency(Action.RESOLVE, 1, UNRESOLVED4)
-        self.resolve6 = self.adjacency(Action.RESOLVE, 1, UNRESOLVED6)
+        self.unresolved4 = Adjacency(Action.RESOLVE, 1, mtu=1500, next_hop=UNRESOLVED4)
+        self.unresolved6 = Adjacency(Action.RESOLVE, 1, mtu=1500, next_hop=UNRESOLVED6)
+        self.resolve4 = self.fib.adjacency_create(self.unresolved4)
+        self.resolve6 = self.fib.adjacency_create(self.unresolved6)
         members = {
             Special.BLACKHOLE: [Member(self.adjacency(Action.BLACKHOLE))],
             Special.UNREACHABLE: [Member(self.adjacency(Action.UNREACHABLE))],
@@ -87,8 +91,8 @@ class Fabric:
             self.route(f"2001:db8:19:{special:x}::/64", self.group[special])
         self.route(f"2001:db8:19:{Special.RESOLVE:x}::/64", self.fib.group_create([Member(self.resolve6)]))
 
-    def adjacency(self, action: Action, port: int = 0, next_hop: bytes = b"") -> int:
-        return self.fib.adjacency_create(Adjacency(action, port, mtu=1500, next_hop=next_hop))
+    def adjacency(self, action: Action, port: int = 0) -> int:
+        return self.fib.adjacency_create(Adjacency(action, port, mtu=1500))
 
     @staticmethod
     def hop(port: int, mtu: int, next_hop: bytes = b"") -> Adjacency:
@@ -99,6 +103,9 @@ class Fabric:
         family, address, length = packed_network(prefix)
         applied = self.fib.apply(family, address, bytes([length]), array("H", [group]), bytes([Source.STATIC]))
         assert applied.refused_count == 0, applied
+
+    def set_members(self, group: int, *adjacencies: int) -> None:
+        self.fib.group_update(group, [Member(adjacency) for adjacency in adjacencies])
 
     def close(self) -> None:
         self.fib.close()

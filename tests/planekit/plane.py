@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 QUIET_S = 0.004
 SETTLE_S = 10.0
+CHUNK = 128  # a net_af_packet queue pair holds 512 frames, and every test shares the CPU with the workers
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,41 @@ class Plane:
         """Send frames into a port, wait until all are read and `until` holds; what moved and came out."""
         return self.observe(lambda: self.inject(port, frames), lambda m: m.rx == len(frames) and until(m))
 
+    def moved_when(self, before: Snapshot, until: Callable[[Moved], bool]) -> Moved:
+        """What has moved since, once the condition holds and nothing moves any more."""
+        return Moved.between(before, self.settle(until, before))
+
+    def twin_frames(self, port: int, count: int) -> list[bytes]:
+        """What the kernel got on a port's twin since the last send began."""
+        frames: list[bytes] = []
+
+        def arrived() -> bool:
+            frames.extend(self.wires.twin[port].received())
+            return len(frames) >= count
+
+        wait_for(arrived, 5, f"{count} frames on the twin of port {port}", interval=0.002)
+        return frames
+
+    def set_link(self, port: int, up: bool) -> None:
+        """Take the far end down or up; returns when the fast path knows."""
+        self.wires.set_link(port, up)
+        wait_for(lambda: self.counters.reader.ports()[port].link_up == up, 5, f"link of port {port}", interval=0.01)
+
     def inject(self, port: int, frames: Sequence[bytes]) -> None:
+        """Put frames on the wire, a device's ring at a time: it holds 512."""
+        start = self._received()
+        for first in range(0, len(frames), CHUNK):
+            wait_for(lambda n=first: self._received() >= start + n, SETTLE_S, "frames are read", interval=0.001)
+            self.flood(port, frames[first : first + CHUNK])
+
+    def flood(self, port: int, frames: Sequence[bytes]) -> None:
+        """As fast as it goes."""
         raw = self.wires.far[port]
         for frame in frames:
             raw.send(frame)
+
+    def _received(self) -> int:
+        return sum(lcore.rx_packets for lcore in self.counters.reader.lcores())
 
     def observe(self, act: Callable[[], object], until: Callable[[Moved], bool]) -> Result:
         """Do something and see what moves until the condition holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -60,14 +61,23 @@ class Settings:
 class FastPathProcess:
     """A context manager: the process runs inside; what it said is in `output()`."""
 
-    def __init__(self, settings: Settings, folder: Path, namespace: str = "", *, inside: bool = False) -> None:
-        """folder: for the configuration and the log. inside: run in the namespace, where the devices are."""
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        namespace: str = "",
+        *,
+        inside: bool = False,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        """folder: for the configuration and the log. inside: run in the namespace, where the devices are. env: added."""
         self.settings = settings
         self.paths = InstancePaths.for_name(settings.name, hugepages=settings.hugepages)
         self._file = folder / f"{settings.name}.toml"
         self._file.write_text(settings.toml(namespace or f"dr-{settings.name}"))
         self._log = folder / f"{settings.name}.log"
         self._prefix = ["ip", "netns", "exec", namespace] if inside else []
+        self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -86,6 +96,7 @@ class FastPathProcess:
             self._process = subprocess.Popen(
                 [*self._prefix, sys.executable, "-P", "-m", "dpdkrouter", "fastpath", str(self._file)],
                 stdin=subprocess.DEVNULL,
+                env=self._env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -97,6 +108,9 @@ class FastPathProcess:
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def wait(self, timeout: float = START_S) -> int:
         """Until it ends; its exit code."""

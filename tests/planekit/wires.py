@@ -5,9 +5,8 @@ No address, no IPv6, no ARP: the kernel says nothing by itself. The TAP twins an
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
-import select
 import socket
 import time
 from typing import TYPE_CHECKING, Self
@@ -47,7 +46,7 @@ class RawSocket:
             try:
                 self._socket.send(frame)
             except OSError as error:
-                if error.errno != 105:  # ENOBUFS: the queue is full for a moment
+                if error.errno != errno.ENOBUFS:  # the queue is full for a moment
                     raise
                 time.sleep(0.0005)
             else:
@@ -56,13 +55,14 @@ class RawSocket:
     def received(self) -> list[bytes]:
         """What has come since the last call, without waiting."""
         frames = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
+        while True:
+            try:
                 frames.append(self._socket.recv(65536))
-        return frames
-
-    def wait(self, timeout: float) -> bool:
-        return bool(select.select([self._socket], [], [], timeout)[0])
+            except BlockingIOError:
+                return frames
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # said once when the interface goes down
+                    raise
 
     def close(self) -> None:
         self._socket.close()

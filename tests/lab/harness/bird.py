@@ -108,6 +108,10 @@ class Bird:
             self._process.wait()
             self._process = None
 
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None and self._process.poll() is None
+
     def birdc(self, command: str, check: bool = True) -> str:
         """What birdc prints for a command."""
         return self._namespace.run("birdc", "-s", str(self._socket), *command.split(), check=check)

@@ -169,7 +169,8 @@ class Router:
 
     def _ready(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}"
+        if self.process.poll() is not None:
+            raise RuntimeError(f"`run` ended with {self.process.returncode}: {self.log.read_text()}")
         self.call("status")
         with self.stats() as stats:
             assert stats.header().ready, "workers do not run yet"
@@ -271,9 +272,28 @@ class Router:
 
     def table(self) -> dict[str, int]:
         """Routes in the segment, by family."""
+        used = self.used()
+        return {family: used[f"{family}_routes"] for family in ("ipv4", "ipv6")}
+
+    def routes(self) -> set[str]:
+        """The prefixes in the segment."""
+        found: set[str] = set()
         with FibReader.open(self.paths.routes) as reader:
-            use = reader.use()
-        return {family: use[f"{family}_routes"].used for family in ("ipv4", "ipv6")}
+            for family, size in ((4, 4), (6, 16)):
+                after: int | None = None
+                while True:
+                    chunk = reader.routes(family, after)
+                    for i, length in enumerate(chunk.lengths):
+                        found.add(f"{ip_address(chunk.prefixes[i * size : (i + 1) * size])}/{length}")
+                    after = chunk.after
+                    if after is None:
+                        break
+        return found
+
+    def used(self) -> dict[str, int]:
+        """How much of each part of the segment is in use."""
+        with FibReader.open(self.paths.routes) as reader:
+            return {part: use.used for part, use in reader.use().items()}
 
     def stale(self) -> int:
         """Routes in the segment that nobody has announced again since control's start."""

@@ -10,6 +10,7 @@ A socket stays in the namespace that it was opened in, so no process has to be s
 
 from __future__ import annotations
 
+import itertools
 import select
 import socket
 import struct
@@ -44,7 +45,7 @@ def udp_socket(namespace: Namespace, address: str, port: int = 0) -> socket.sock
 
 
 class Stream:
-    """Packets from one namespace to an address that each of `receivers` has; a context manager that sends while entered.
+    """Packets from one namespace to an address that each of `receivers` has; a context manager that sends meanwhile.
 
     sources: how many sockets send in turn: as many flows. received: (number, when, index of the receiver).
     """
@@ -114,7 +115,7 @@ class Stream:
     def outage(self) -> float:
         """The longest time between two packets that came."""
         times = [when for _, when, _ in self.received]
-        return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=float("inf"))
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=float("inf"))
 
 
 def count(receivers: Sequence[Namespace], to: tuple[str, int], send: Callable[[], None]) -> int:

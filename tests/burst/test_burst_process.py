@@ -1,0 +1,231 @@
+"""The process and its memory: what it maps, that it lives without its writer, that it dies and returns, that it says why
+it does not start, and what it leaves behind: nothing but segments.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lab.harness.waiting import wait_for
+from planekit import Fabric, FastPathProcess, Plane
+from planekit.frames import forwarded, to
+from planekit.process import Settings
+
+from dpdkrouter.fib import Fib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLACES = ("/dev/hugepages", "/dev/shm", "/run/dpdk", "/run/dpdkrouter")
+HUGE_FREE = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+
+
+def files(name: str) -> set[str]:
+    """Everything of a router's that lies about."""
+    return {str(path) for place in PLACES for path in Path(place).glob(f"*{name}*")} | {
+        str(path) for place in PLACES[:2] for path in Path(place).glob(f".*{name}*")
+    }
+
+
+# ---- one fast path for the module
+
+
+def route_maps(plane: Plane) -> list[list[str]]:
+    """The lines of /proc/PID/maps about the route segment: address, permissions, ..., path."""
+    inode = str(plane.process.paths.routes.stat().st_ino)
+    lines = [line.split() for line in Path(f"/proc/{plane.process.pid}/maps").read_text().splitlines()]
+    return [words for words in lines if words[4] == inode or words[-1].endswith(".routes")]
+
+
+def test_the_route_segment_is_mapped_once_and_read_only(plane: Plane) -> None:
+    maps = route_maps(plane)
+    assert [words[1] for words in maps] == ["r--s"], maps
+    assert maps[0][-1] == str(plane.process.paths.routes)
+
+
+def test_no_other_mapping_is_as_large_as_a_table(plane: Plane) -> None:
+    """The IPv4 table alone has 32 MiB: a copy of it would be seen. EAL's memory and thread stacks are no copies."""
+    table = 32 << 20
+    for line in Path(f"/proc/{plane.process.pid}/maps").read_text().splitlines():
+        words = line.split()
+        low, high = (int(edge, 16) for edge in words[0].split("-"))
+        path = words[5] if len(words) > 5 else ""
+        if high - low >= table and "r" in words[1] and not path.endswith(".routes"):
+            resident = rss(plane.process.pid, words[0])
+            assert resident < table, f"{line}: {resident} bytes are resident"
+
+
+def rss(pid: int, area: str) -> int:
+    """Bytes of one mapping that are in memory, huge pages not counted."""
+    found = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if found and line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+        found = found or line.startswith(area)
+    return 0
+
+
+def test_the_descriptor_cannot_write(plane: Plane) -> None:
+    folder = Path(f"/proc/{plane.process.pid}")
+    fds = [fd.name for fd in (folder / "fd").iterdir() if str(fd.readlink()) == str(plane.process.paths.routes)]
+    assert len(fds) == 1
+    info = dict(line.split(":", 1) for line in (folder / "fdinfo" / fds[0]).read_text().splitlines())
+    assert int(info["flags"], 8) & os.O_ACCMODE == os.O_RDONLY
+
+
+WRITER = """
+import os, signal, sys
+from dpdkrouter.fib import Fib, Member
+fib = Fib.attach(sys.argv[1], sys.argv[2])
+group, adjacency = int(sys.argv[3]), int(sys.argv[4])
+fib.group_update(group, [Member(adjacency)])
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_packets_follow_a_change_whose_writer_stands_still(plane: Plane) -> None:
+    fabric, paths = plane.fabric, plane.process.paths
+    frame = to(4, 1)
+    assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
+    group = fabric.group_of_port[1]
+    fabric.fib.close()
+    words = [sys.executable, "-P", "-c", WRITER, str(paths.routes), str(paths.stats), str(group), str(fabric.forward[2])]
+    writer = subprocess.Popen(words)
+    try:
+        _, status = os.waitpid(writer.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), f"the writer ended with {status:#x}"
+        assert plane.send(0, [frame]).out == [[], [], [forwarded(frame, 2)]]
+    finally:
+        writer.kill()
+        writer.wait()
+        fabric.fib = Fib.attach(paths.routes, paths.stats)
+    fabric.set_members(group, fabric.forward[1])
+    assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
+
+
+def test_a_second_instance_is_refused(plane: Plane, tmp_path: Path) -> None:
+    second = FastPathProcess(plane.process.settings, tmp_path, plane.wires.namespace, inside=True)
+    second.start()
+    assert second.wait() == 1
+    assert f"dpdkrouter fastpath runs already (pid {plane.process.pid}" in second.output()
+    assert plane.send(0, [to(4, 1)]).moved.forwarded == 1
+
+
+def test_killed_and_started_again_it_forwards_by_the_same_segment(plane: Plane) -> None:
+    inode = plane.process.paths.routes.stat().st_ino
+    for _ in range(2):
+        plane.restart()
+        assert plane.process.paths.routes.stat().st_ino == inode
+        frames = [to(4, 1), to(6, 2)]
+        assert plane.send(0, frames).moved.forwarded == 2
+    name = plane.process.settings.name
+    assert {Path(path).name for path in files(name)} == {
+        f"dpdkrouter-{name}.routes",
+        f"dpdkrouter-{name}.stats",
+        f"dpdkrouter-{name}",  # EAL's empty directory, while it runs
+        name,
+    }
+
+
+# ---- ends and bad starts
+
+
+@pytest.fixture
+def clean(hugepages: Path) -> Iterator[None]:
+    """Nothing is left of this test's processes: no file, no huge page."""
+    before = files("frbad")
+    yield
+    assert files("frbad") == before
+
+
+def test_sigterm_ends_it_at_once(hugepages: Path, tmp_path: Path) -> None:
+    with Plane("term", tmp_path) as plane:
+        plane.send(0, [to(4, 1)])
+        start = time.monotonic()
+        plane.process.signal(signal.SIGTERM)
+        assert plane.process.wait(10) == 0
+        assert time.monotonic() - start < 2
+        assert {Path(path).name for path in files("frterm")} == {"dpdkrouter-frterm.routes", "frterm"}
+    assert files("frterm") == set()
+
+
+def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) -> None:
+    with FastPathProcess(Settings("frbad", ("net_null0",)), tmp_path) as process:
+        wait_for(lambda: "waiting: " in process.output(), 30, "it waits for the route segment")
+        process.signal(signal.SIGTERM)
+        assert process.wait(2) == 0
+
+
+def test_what_a_killed_start_left_goes_with_the_next(clean: None, tmp_path: Path) -> None:
+    """A stats segment that was never published, of a process that is gone."""
+    left = Path("/dev/hugepages/.dpdkrouter-frbad.stats.999999999.new")
+    left.touch()
+    with FastPathProcess(Settings("frbad", ("net_null0",)), tmp_path) as process:
+        wait_for(lambda: "waiting: " in process.output(), 30, "it waits for the route segment")
+        assert not left.exists()
+
+
+NULL = ("net_null0",)
+BAD: dict[str, tuple[Settings, int, tuple[str, ...]]] = {
+    "an interface that does not exist": (
+        Settings("frbad", ("net_af_packet0,iface=frnosuch",)),
+        1,
+        ("port port0", "net_af_packet0", "does not exist"),
+    ),
+    "a PCI device that does not exist": (Settings("frbad", ("0000:99:00.0",)), 1, ("port port0", "0000:99:00.0")),
+    "a driver that does not exist": (Settings("frbad", ("net_nosuch0",)), 1, ("net_nosuch0", "EAL did not start")),
+    "a capture file that does not exist": (
+        Settings("frbad", ("net_pcap0,rx_pcap=/nonexistent.pcap",)),
+        1,
+        ("/nonexistent.pcap", "port port0"),
+    ),
+    "EAL arguments that mean nothing": (Settings("frbad", NULL, eal_args=("--nonsense",)), 1, ("--nonsense",)),
+    "EAL arguments that end it": (Settings("frbad", NULL, eal_args=("--help",)), 1, ("fastpath.eal_args", "--help")),
+    "an lcore that does not exist": (Settings("frbad", NULL, lcores=(999,)), 1, ("1@999",)),
+    "too little memory": (
+        Settings("frbad", NULL, memory_mib=100_000),
+        1,
+        ("Not enough memory available! Requested: 100000MB", "EAL did not start"),
+    ),
+    "a SIMD level that it lacks": (Settings("frbad", NULL, simd="native"), 1, ("fastpath.simd: found 'native'",)),
+    "a device twice": (Settings("frbad", ("net_null0", "net_null0")), 2, ("port[1].device", "net_null0")),
+}
+
+
+@pytest.mark.parametrize("what", list(BAD))
+def test_bad_start(clean: None, tmp_path: Path, what: str) -> None:
+    """A clear message and an exit code, at once, and nothing left."""
+    settings, code, said = BAD[what]
+    pages = int(HUGE_FREE.read_text())
+    with FastPathProcess(settings, tmp_path) as process:
+        assert process.wait() == code
+        output = process.output()
+    for words in said:
+        assert words in output
+    assert "Traceback" not in output
+    assert int(HUGE_FREE.read_text()) >= pages - 200, "pages are given back (others may take some meanwhile)"
+
+
+def test_a_segment_of_another_version_is_refused(clean: None, tmp_path: Path) -> None:
+    settings = Settings("frbad", NULL)
+    process = FastPathProcess(settings, tmp_path)
+    fabric = Fabric(process.paths.routes, (1500,))
+    fabric.close()
+    try:
+        with process.paths.routes.open("r+b") as segment:
+            with mmap.mmap(segment.fileno(), 2 << 20) as view:
+                view[8:12] = (99).to_bytes(4, "little")
+        with process:
+            assert process.wait() == 1
+            assert "version 99" in process.output()
+            assert "version 1" in process.output()
+    finally:
+        process.paths.routes.unlink()
