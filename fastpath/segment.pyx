@@ -148,7 +148,7 @@ def create(path, size, int mode=0o644) -> Mapping:
 def _remove_unfinished(target: Path) -> None:
     """Segments of this name whose makers died before they published them: each keeps its pages."""
     for left in target.parent.glob(f".{target.name}.*.new"):
-        pid = left.name.split(".")[-2]
+        pid = left.name.removesuffix(".new").rpartition(".")[2]
         if pid == str(os.getpid()) or not Path("/proc", pid).exists():
             left.unlink(missing_ok=True)
 

@@ -72,7 +72,8 @@ class Snapshot:
             found.append(f"tx = forwarded + injected + originated - tx drops: {sent} != {given}")
         for name in ("injected", "originated"):
             if self.total(name) != sum(getattr(port, name) for port in self.ports):
-                found.append(f"{name}: lcores say {self.total(name)}, ports {[getattr(p, name) for p in self.ports]}")
+                ports = [getattr(p, name) for p in self.ports]
+                found.append(f"{name}: lcores say {self.total(name)}, ports {ports}")
         if self.total("rx") != sum(port.rx for port in self.ports):
             found.append(f"rx: lcores say {self.total('rx')}, ports {[port.rx for port in self.ports]}")
         return found

@@ -55,7 +55,7 @@ def special(family: int, number: int, host: int = 7, **fields: Any) -> bytes:
 
 def checksum(header: bytes) -> int:
     """RFC 1071 over a header, the slow and plain way."""
-    total = sum(struct.unpack(f">{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -6,15 +6,14 @@ One example is a whole batch of packets through one worker, from capture file to
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from planekit import capture
 from planekit.frames import checksum, forwarded, frame4, frame6
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WORDS = st.integers(0, 0xFFFF)
 # Unicast sources that RFC 1812 5.3.7 lets pass
@@ -60,10 +59,8 @@ FRAMES = st.one_of(packets4().map(lambda p: frame4(0, p)), packets6().map(lambda
 
 @given(st.lists(FRAMES, min_size=100, max_size=400))
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-def test_valid_packets_come_out_one_hop_older(
-    hugepages: Path, tmp_path_factory: object, batch: list[bytes]
-) -> None:
-    folder = tmp_path_factory.mktemp("frames")  # type: ignore[attr-defined]
-    result = capture.run("prop", folder, batch)
+def test_valid_packets_come_out_one_hop_older(hugepages: Path, batch: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory(prefix="frprop") as folder:
+        result = capture.run("prop", Path(folder), batch)
     assert result.moved.forwarded == len(batch)
     assert sorted(result.out[1]) == sorted(forwarded(frame, 1) for frame in batch)
