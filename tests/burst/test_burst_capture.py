@@ -47,8 +47,8 @@ def test_every_variant_gives_the_same_frames_and_counters(by_variant: dict[str, 
     assert result.moved.forwarded > 900
 
 
-def fragments(dst: str, size: int, step: int, **fields: int) -> list[bytes]:
-    whole = bytes(udp4(dst, bytes(n & 255 for n in range(size)), **fields))
+def fragments(dst: str, size: int, step: int, sport: int = 1000) -> list[bytes]:
+    whole = bytes(udp4(dst, bytes(n & 255 for n in range(size)), sport=sport))
     frames = []
     for start in range(20, len(whole), step):
         packet = IP(whole[:20])

@@ -1,5 +1,5 @@
-"""The process and its memory: what it maps, that it lives without its writer, that it dies and returns, that it says why
-it does not start, and what it leaves behind: nothing but segments.
+"""The process and its memory: what it maps, that it lives without its writer, dies and returns, says why it does not
+start, and leaves nothing behind but segments.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from dpdkrouter.fib import Fib
 from lab.harness.waiting import wait_for
 from planekit import Fabric, FastPathProcess, Plane
 from planekit.frames import forwarded, to
 from planekit.process import Settings
-
-from dpdkrouter.fib import Fib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +97,8 @@ def test_packets_follow_a_change_whose_writer_stands_still(plane: Plane) -> None
     assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
     group = fabric.group_of_port[1]
     fabric.fib.close()
-    words = [sys.executable, "-P", "-c", WRITER, str(paths.routes), str(paths.stats), str(group), str(fabric.forward[2])]
-    writer = subprocess.Popen(words)
+    arguments = [str(word) for word in (paths.routes, paths.stats, group, fabric.forward[2])]
+    writer = subprocess.Popen([sys.executable, "-P", "-c", WRITER, *arguments])
     try:
         _, status = os.waitpid(writer.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), f"the writer ended with {status:#x}"
@@ -220,9 +220,8 @@ def test_a_segment_of_another_version_is_refused(clean: None, tmp_path: Path) ->
     fabric = Fabric(process.paths.routes, (1500, 1500))
     fabric.close()
     try:
-        with process.paths.routes.open("r+b") as segment:
-            with mmap.mmap(segment.fileno(), 2 << 20) as view:
-                view[8:12] = (99).to_bytes(4, "little")
+        with process.paths.routes.open("r+b") as segment, mmap.mmap(segment.fileno(), 2 << 20) as view:
+            view[8:12] = (99).to_bytes(4, "little")
         with process:
             assert process.wait() == 1
             assert "version 99" in process.output()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from planekit import capture
 from planekit.frames import checksum, forwarded, frame4, frame6
 
