@@ -182,6 +182,10 @@ def test_mutants_under_sanitizers(hugepages: Path, tmp_path: Path) -> None:
         "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
         "PYTHONPATH": str(site),
     }
+    where = [sys.executable, "-P", "-c", "import fastpath.router as r; print(r.__file__)"]
+    loaded = Path(subprocess.check_output(where, env={**os.environ, **env}, text=True).strip())
+    assert loaded.is_relative_to(site)
+    assert b"__asan_report_load" in loaded.read_bytes(), "the module is not instrumented"
     for path in VECTORS:
         feed("fuzzsan", tmp_path, capture.read_pcap(path), env=env, timeout=120.0)
     result = feed("fuzzsan", tmp_path, mutants(3, 30_000), env=env, timeout=300.0)
