@@ -14,10 +14,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dpdkrouter.api.client import ApiClient
 from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.errors import DpdkrouterError
 from dpdkrouter.host import namespace
 from dpdkrouter.lock import InstanceLock
 
@@ -30,6 +33,7 @@ log = logging.getLogger("run")
 
 POLL_S = 0.1
 STOP_S = 8.0
+WITHDRAW_S = 1.0  # ExaBGP sends what it was told within this time
 RESTART_S = 1.0  # a program that ends at once is started this often
 GIVE_UP_S = 2.0  # a program that never ran this long will not run: its error stands in the log
 GIVE_UP_AFTER = 3
@@ -67,9 +71,19 @@ class Supervisor:
                     code = code or self._tend(program)
                 time.sleep(POLL_S)
         finally:
+            self._withdraw()
             for program in reversed(self._programs):
                 self._end(program)
         return code
+
+    def _withdraw(self) -> None:
+        """Have peers forget our prefixes: with graceful restart they would keep them when the sessions end."""
+        bgp = self._programs[-1]
+        if bgp.name != "bgp" or bgp.process is None or bgp.process.poll() is not None:
+            return
+        with suppress(DpdkrouterError):  # a control process that does not answer cannot withdraw
+            if ApiClient(InstancePaths.of(self._config).api_socket, WITHDRAW_S).call("bgp.withdraw")["peers"]:
+                time.sleep(WITHDRAW_S)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stop = True
@@ -85,12 +99,12 @@ class Supervisor:
         if code is None:
             return 0
         lived = time.monotonic() - program.started
+        if lived < RESTART_S and code != CONFIG_EXIT:
+            return 0
         program.short_lives = program.short_lives + 1 if lived < GIVE_UP_S else 0
         if code == CONFIG_EXIT or program.short_lives >= GIVE_UP_AFTER:
             log.error("%s ended with %d after %.1f s: giving up; its reason stands above", program.name, code, lived)
             return code if code > 0 else 1
-        if lived < RESTART_S:
-            time.sleep(RESTART_S - lived)
         log.warning("%s (pid %d) ended with %d: starting it again", program.name, program.process.pid, code)
         self._start(program)
         return 0

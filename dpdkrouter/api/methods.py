@@ -59,6 +59,7 @@ class Methods:
             "bgp.summary": self.bgp_summary,
             "bgp.routes": self.bgp_routes,
             "bgp.announced": self.bgp_announced,
+            "bgp.withdraw": self.bgp_withdraw,
         }
 
     # ---- state
@@ -248,6 +249,11 @@ class Methods:
         """What is announced, and to whom."""
         for prefix, peer in self._control.bgp.announced_to():
             yield {"prefix": prefix, "peer": peer}
+
+    def bgp_withdraw(self, _: Params) -> dict[str, Any]:
+        """Withdraw what is announced, for good: the router is about to end."""
+        self._control.feed.send(self._control.bgp.withdraw())
+        return {"peers": list(self._control.sessions.up_peers())}
 
 
 def _reason(path: Path) -> str:

@@ -35,7 +35,7 @@ from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, Segm
 from dpdkrouter.rib.enums import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
@@ -122,6 +122,7 @@ class BgpSource:
         self._announced = announced
         self._next_hops = next_hops
         self._sessions = sessions
+        self._withdrawn = False
         self._peers = {
             peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + _learn_s(peer)) for peer in peers
         }
@@ -138,7 +139,7 @@ class BgpSource:
     def announced_to(self) -> Iterable[tuple[str, str]]:
         """(prefix, peer) of all that is announced."""
         for address, peer in self._peers.items():
-            for family in peer.settings.families:
+            for family in () if self._withdrawn else peer.settings.families:
                 for prefix in self._announced.get(family, []):
                     yield prefix, address
 
@@ -247,12 +248,20 @@ class BgpSource:
             peer.sweep_at = min(peer.sweep_at, now + QUIET_S)
 
     def _announcements(self, peer: _Peer) -> list[str]:
+        return [] if self._withdrawn else self._about_ours(peer, commands.announce)
+
+    def withdraw(self) -> list[str]:
+        """Announce nothing any more: the router is about to end, and graceful restart would have peers wait for it."""
+        self._withdrawn = True
+        return [line for peer in self._peers.values() for line in self._about_ours(peer, commands.withdraw)]
+
+    def _about_ours(self, peer: _Peer, command: Callable[[str, list[str], str], list[str]]) -> list[str]:
         lines: list[str] = []
         for family in peer.settings.families:
             prefixes = self._announced.get(family, [])
             hop = self._next_hops[peer.settings.address].get(family)
             if prefixes and hop is not None:
-                lines += commands.announce(peer.settings.address, prefixes, hop)
+                lines += command(peer.settings.address, prefixes, hop)
         return lines
 
     def _up(self, peer: _Peer, event: PeerUp, now: float) -> list[str]:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from mutation.faults import WORKER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mutation.faults import Fault
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,13 @@ TEST_S = 300
 
 
 class PlantError(Exception):
-    """A fault could not be planted or built: its line has changed, or it does not compile."""
+    """A fault does not compile."""
+
+
+def misplaced(faults: Iterable[Fault]) -> list[str]:
+    """Faults whose line does not stand in its file exactly once."""
+    counts = {fault: (ROOT / fault.file).read_text().splitlines().count(fault.old) for fault in faults}
+    return [f"{fault.name}: its line stands {n} times in {fault.file}" for fault, n in counts.items() if n != 1]
 
 
 class Scratch:
@@ -55,10 +63,7 @@ class Scratch:
     def plant(self, fault: Fault) -> None:
         """Change the one line and build what it concerns. Raises PlantError."""
         path = self._tree / fault.file
-        text = path.read_text()
-        if text.count(fault.old) != 1:
-            raise PlantError(f"{fault.file}: its line stands there {text.count(fault.old)} times; mend faults.py")
-        path.write_text(text.replace(fault.old, fault.new))
+        path.write_text(path.read_text().replace(f"{fault.old}\n", f"{fault.new}\n"))
         if path.suffix == ".py":
             shutil.copy2(path, self._site / fault.file)
         self._compile(self._modules(fault))
@@ -72,11 +77,11 @@ class Scratch:
         for module in self._modules(fault):
             shutil.copy2(self._installed / f"{module}{SUFFIX}", self._site / f"{module}{SUFFIX}")
 
-    def test(self, fault: Fault) -> tuple[int, str]:
-        """Run the fault's test. Returns pytest's exit code and its output."""
-        environment = {**os.environ, "PYTHONPATH": str(self._site)}
+    def test(self, test: str) -> tuple[int, str]:
+        """Run a test. Returns pytest's exit code and its output."""
+        environment = {**os.environ, "PYTHONPATH": f"{self._site}:{self._tree / 'scripts'}"}
         done = subprocess.run(
-            [str(BIN / "pytest"), "-q", "-x", "-p", "no:cacheprovider", fault.test],
+            [str(BIN / "pytest"), "-q", "-x", "-p", "no:cacheprovider", "-p", "mutation.quick", test],
             cwd=self._tree, env=environment, capture_output=True, text=True, timeout=TEST_S, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr

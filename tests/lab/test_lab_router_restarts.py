@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lab.harness import wait_for
-from lab.harness.bgplab import SERVICE4, SERVICE6, UDP, BgpLab, distinct, routes
+from lab.harness.bgplab import ANNOUNCED, SERVICE4, SERVICE6, UDP, BgpLab, distinct, routes
 from lab.harness.traffic import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("hugepages")
 
@@ -175,6 +176,15 @@ def test_fast_path_killed_forwards_again_without_bgp(lab: BgpLab) -> None:
     assert lab.router.rows("neighbor.show") == neighbours
     assert _flaps(lab) == flaps
     assert all(bird.established() for bird in lab.birds)
+
+
+def test_stopped_router_is_forgotten_by_its_peers_at_once(tmp_path: Path) -> None:
+    """BIRD is told that this is no restart: it keeps nothing stale."""
+    with BgpLab(tmp_path, "e") as lab:
+        assert lab.router.stop() == 0
+        for bird in lab.birds:
+            for prefix in ANNOUNCED:
+                assert not bird.has_route(prefix)
 
 
 @pytest.mark.full

@@ -257,8 +257,15 @@ class Router:
         with self.stats() as stats:
             workers = stats.lcores()
         kernel = sum(link["stats64"]["rx"]["packets"] for link in self.links() if link["ifname"] != "lo")
-        names = ("rx_packets", "forwarded", "punted", "dropped", "originated", "injected")
-        return Counts(*(sum(getattr(worker, name) for worker in workers) for name in names), kernel)
+        return Counts(
+            rx=sum(worker.rx_packets for worker in workers),
+            forwarded=sum(worker.forwarded for worker in workers),
+            punted=sum(worker.punted for worker in workers),
+            dropped=sum(worker.dropped for worker in workers),
+            originated=sum(worker.originated for worker in workers),
+            injected=sum(worker.injected for worker in workers),
+            kernel=kernel,
+        )
 
     def drops(self) -> dict[str, int]:
         """Drop counts that are not 0, by reason."""

@@ -1,0 +1,227 @@
+"""What shows that a BGP peer has sent everything, and what becomes of its routes until then: BgpSource on a real RIB."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from dpdkrouter.bgp.attributes import BgpAttributes
+from dpdkrouter.bgp.configuration import BgpPeer
+from dpdkrouter.bgp.events import (
+    Capabilities,
+    EndOfRib,
+    Event,
+    FeedError,
+    Hello,
+    PeerDown,
+    PeerState,
+    PeerUp,
+    RefreshMark,
+    Update,
+)
+from dpdkrouter.bgp.session import Sessions
+from dpdkrouter.rib.table import Rib
+from dpdkrouter.sources.bgp import LEARN_S, QUIET_S, BgpSource
+
+PEER = "192.0.2.9"
+ALL = Capabilities(
+    families=frozenset({"ipv4", "ipv6"}),
+    router_id="192.0.2.9",
+    route_refresh=True,
+    enhanced_refresh=True,
+    restart_time=120,
+    restart_families=frozenset({"ipv4", "ipv6"}),
+    forwarding_kept=frozenset({"ipv4", "ipv6"}),
+)
+PLAIN = Capabilities(families=frozenset({"ipv4", "ipv6"}), router_id="192.0.2.9", route_refresh=True)
+
+
+class Source:
+    """A BgpSource with one peer, told events at times."""
+
+    def __init__(self, restart_time: int = 120) -> None:
+        peer = BgpPeer(PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", ("ipv4", "ipv6"), restart_time=restart_time)
+        self.rib = Rib(asn=65000, router_id=1)
+        self.now = 0.0
+        hops = {PEER: {"ipv4": "192.0.2.1"}}
+        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, Sessions([peer], 0.0), 0.0)
+
+    def note(self, *events: Event) -> list[str]:
+        """The lines that ExaBGP gets."""
+        return self.bgp.note(events, self.now)
+
+    def after(self, seconds: float) -> bool:
+        """Let time pass; True when routes were swept."""
+        self.now += seconds
+        return self.bgp.tick(self.now)
+
+    def routes(self) -> int:
+        """Routes of the peer in the RIB, stale or not."""
+        return sum(origin.paths[0] + origin.paths[1] for origin in self.rib.counts().origins)
+
+    def up(self, capabilities: Capabilities | None) -> list[str]:
+        """The session comes up."""
+        return self.note(PeerUp(PEER, "192.0.2.1", 65001, 65000, capabilities))
+
+
+def update(*prefixes: str, peer: str = PEER) -> Update:
+    """An UPDATE with IPv4 prefixes."""
+    networks = [prefix.split("/") for prefix in prefixes]
+    return Update(
+        peer,
+        "ipv4",
+        BgpAttributes(0, (), socket.inet_aton(PEER)),
+        b"".join(socket.inet_aton(address) for address, _ in networks),
+        bytes(int(length) for _, length in networks),
+    )
+
+
+def hello(*, gap: bool, peers: tuple[PeerState, ...] = ()) -> Hello:
+    """A helper connects."""
+    return Hello("e", 1, gap, 0, 1, peers)
+
+
+def refreshes(lines: list[str]) -> int:
+    """How many route refreshes are asked for."""
+    return sum("route-refresh" in line for line in lines)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def test_first_hello_announces_and_asks_for_nothing(source: Source) -> None:
+    lines = source.note(hello(gap=False))
+    assert [line for line in lines if "203.0.113.0/24" in line] == lines != []
+    assert not source.bgp.settled
+
+
+def test_end_of_rib_of_every_family_settles(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"), EndOfRib(PEER, "ipv6"))
+    assert not source.bgp.settled
+    source.note(EndOfRib(PEER, "ipv4"))
+    assert source.bgp.settled
+
+
+def test_family_that_the_peer_does_not_speak_is_not_waited_for(source: Source) -> None:
+    source.up(replace(ALL, families=frozenset({"ipv4"})))
+    source.note(EndOfRib(PEER, "ipv4"))
+    assert source.bgp.settled
+
+
+def test_peer_without_end_of_rib_settles_when_quiet(source: Source) -> None:
+    source.up(PLAIN)
+    source.after(QUIET_S + 1)
+    assert not source.bgp.settled, "it has not begun"
+    source.note(update("10.0.0.0/24"))
+    source.after(QUIET_S - 1)
+    source.note(update("10.0.1.0/24"))
+    source.after(QUIET_S - 1)
+    assert not source.bgp.settled
+    source.after(2)
+    assert source.bgp.settled
+    assert source.routes() == 2
+
+
+def test_after_a_gap_only_a_refresh_that_began_after_it_counts(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24", "10.0.1.0/24"), EndOfRib(PEER, "ipv4"), EndOfRib(PEER, "ipv6"))
+    assert refreshes(source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))) == 2
+    source.note(RefreshMark(PEER, "ipv4", end=True), EndOfRib(PEER, "ipv4"))
+    assert source.routes() == 2, "the end of a refresh that began before the gap proves nothing"
+    source.note(RefreshMark(PEER, "ipv4", end=False), update("10.0.0.0/24"), RefreshMark(PEER, "ipv4", end=True))
+    assert source.routes() == 1
+
+
+def test_control_restarted_settles_with_the_refresh(source: Source) -> None:
+    source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))
+    for family in ("ipv4", "ipv6"):
+        assert not source.bgp.settled
+        source.note(RefreshMark(PEER, family, end=False), RefreshMark(PEER, family, end=True))
+    assert source.bgp.settled
+
+
+def test_peer_that_marks_no_end_of_a_refresh_is_swept_when_quiet(source: Source) -> None:
+    source.up(PLAIN)
+    source.note(update("10.0.0.0/24", "10.0.1.0/24"))
+    source.note(hello(gap=True, peers=(PeerState(PEER, True, PLAIN),)))
+    source.note(update("10.0.0.0/24"))
+    assert not source.after(QUIET_S - 1)
+    assert source.after(2)
+    assert source.routes() == 1
+
+
+def test_peer_that_cannot_refresh_gets_a_new_session_and_keeps_its_routes(source: Source) -> None:
+    source.up(replace(PLAIN, route_refresh=False))
+    source.note(update("10.0.0.0/24"))
+    lines = source.note(hello(gap=True, peers=(PeerState(PEER, True, replace(PLAIN, route_refresh=False)),)))
+    assert [line for line in lines if "teardown" in line]
+    assert refreshes(lines) == 0
+    source.note(PeerDown(PEER, "the end of the session that was torn down"))
+    assert source.routes() == 1
+
+
+def test_helper_that_knows_no_peer_takes_no_routes_away(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"), EndOfRib(PEER, "ipv4"), EndOfRib(PEER, "ipv6"))
+    source.bgp.feed_lost(source.now)
+    assert refreshes(source.note(hello(gap=True))) == 2
+    assert source.routes() == 1
+    source.note(RefreshMark(PEER, "ipv4", end=False), update("10.0.0.0/24"), RefreshMark(PEER, "ipv4", end=True))
+    source.note(RefreshMark(PEER, "ipv6", end=False), RefreshMark(PEER, "ipv6", end=True))
+    assert not source.after(LEARN_S * 3)
+    assert source.routes() == 1
+
+
+def test_lost_line_asks_for_everything(source: Source) -> None:
+    source.up(ALL)
+    assert refreshes(source.note(FeedError("too long"))) == 2
+
+
+def test_session_lost_without_graceful_restart_takes_its_routes(source: Source) -> None:
+    source.up(PLAIN)
+    source.note(update("10.0.0.0/24"), PeerDown(PEER, "hold timer"))
+    assert source.routes() == 0
+
+
+def test_session_lost_with_graceful_restart_keeps_them_for_a_while(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"), EndOfRib(PEER, "ipv4"), EndOfRib(PEER, "ipv6"), PeerDown(PEER, "closed"))
+    assert not source.after(119)
+    assert source.routes() == 1
+    assert source.after(2)
+    assert source.routes() == 0
+
+
+def test_peer_that_did_not_keep_forwarding_loses_its_routes_when_it_is_back(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"), PeerDown(PEER, "closed"))
+    source.up(replace(ALL, forwarding_kept=frozenset({"ipv6"})))
+    assert source.routes() == 0
+
+
+def test_exabgp_restarted_keeps_routes_until_the_peers_have_said_everything(source: Source) -> None:
+    source.up(ALL)
+    source.note(update("10.0.0.0/24", "10.0.1.0/24"))
+    source.bgp.feed_lost(source.now)
+    source.note(hello(gap=False))
+    source.up(replace(ALL, forwarding_kept=frozenset()))
+    assert source.routes() == 2, "it is us who restarted, not the peer"
+    source.note(update("10.0.0.0/24"), EndOfRib(PEER, "ipv4"), EndOfRib(PEER, "ipv6"))
+    assert source.routes() == 1
+
+
+def test_peer_that_was_lost_while_control_was_dead_is_not_waited_for_long(source: Source) -> None:
+    source.note(hello(gap=True, peers=(PeerState(PEER, False, None),)))
+    source.after(QUIET_S + 1)
+    assert source.bgp.settled
+
+
+def test_withdrawn_for_good(source: Source) -> None:
+    assert [line for line in source.bgp.withdraw() if "withdraw" in line and "203.0.113.0/24" in line]
+    assert source.note(hello(gap=False)) == []
+    assert list(source.bgp.announced_to()) == []
