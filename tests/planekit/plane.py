@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from lab.harness.waiting import wait_for
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings
+from planekit.process import FastPathProcess, Settings, instance
 from planekit.wires import Wires
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Plane:
         self._mtus = mtus
         self.wires = Wires(name, len(mtus))
         devices = tuple(self.wires.device(port, f"qpairs={port + 1}") for port in range(len(mtus)))
-        settings = Settings(f"fr{name}", devices, lcores=lcores, simd=simd, mtus=mtus, hugepages=hugepages)
+        settings = Settings(instance(name), devices, lcores=lcores, simd=simd, mtus=mtus, hugepages=hugepages)
         self._folder = folder
         self._settings = settings
         self.process: FastPathProcess

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 START_S = 30.0  # a loaded machine; 0.7 s on a quiet one
 
 
+def instance(name: str) -> str:
+    """A router's name, of at most 15 characters, that two test runs beside each other do not share."""
+    return f"fr{os.getpid()}{name}"[:15]
+
+
 @dataclass(frozen=True)
 class Settings:
     """What differs between tests; the rest of the configuration follows."""
