@@ -164,13 +164,19 @@ def _ports() -> list[dict[str, Any]]:
 
 @port_app.command("show")
 def port_show(as_json: AsJson = False) -> None:
-    """Show the ports: driver, MAC, link, queues, MTU."""
+    """Show the ports: driver, MAC, link, queues, MTU, and the description when the control process answers."""
     ports = _ports()
+    try:
+        descriptions = chosen.api().call("status").get("descriptions", {})
+    except (ControlUnreachableError, RequestError):
+        descriptions = {}
+    for port in ports:
+        port["description"] = descriptions.get(port["name"], "")
     if as_json:
         render.as_json(ports)
         return
     render.rows(
-        ("port", "link", "Mb/s", "mac", "mtu", "rxq", "txq", "driver"),
+        ("port", "link", "Mb/s", "mac", "mtu", "rxq", "txq", "driver", "description"),
         [
             (
                 p["name"],
@@ -181,6 +187,7 @@ def port_show(as_json: AsJson = False) -> None:
                 p["rx_queues"],
                 p["tx_queues"],
                 p["driver"],
+                p["description"],
             )
             for p in ports
         ],

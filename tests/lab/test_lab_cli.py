@@ -40,6 +40,7 @@ hugepages = false
 name = "wan0"
 device = "net_null0"
 addresses = ["192.0.2.1/24", "2001:db8::1/64"]
+description = "to the exchange"
 [[route]]
 prefix = "198.18.0.0/15"
 type = "blackhole"
@@ -136,6 +137,7 @@ def test_routes_of_the_recording_are_shown_alike_by_every_command(router: Router
     live = {(row["family"], row["source"]): row["routes"] for row in router.json("route", "summary")["routes"]}
     assert live["ipv4", "ebgp"] + live["ipv6", "ebgp"] == len(best)
     status = router.json("status")
+    assert status["control"]["descriptions"]["wan0"] == "to the exchange"
     assert [peer["state"] for peer in status["bgp"]] == ["up", "up"]
     assert status["control"]["prefixes"]["ipv4"] == status["table"]["ipv4_routes"]["used"]
     shown = router.run("bgp", "summary")
