@@ -5,8 +5,8 @@ import contextlib
 import os
 
 from dpdkrouter.errors import FastPathError
-from fastpath.dpdk.eal cimport (rte_eal_cleanup, rte_eal_get_runtime_dir, rte_eal_init, rte_errno,
-                                rte_get_tsc_hz, rte_strerror, rte_version)
+from fastpath.dpdk.eal cimport (rte_eal_cleanup, rte_eal_get_runtime_dir, rte_eal_init, rte_errno, rte_get_tsc_hz,
+                                rte_strerror, rte_version)
 
 _arguments = []                   # EAL keeps pointers into them for as long as the process lives
 _ENDING = ("-h", "--help", "-v", "--version")
@@ -38,7 +38,7 @@ def cleanup() -> None:
 
 
 def remove_runtime_directory() -> None:
-    """EAL makes one a process, empty with --in-memory or --no-shconf, and leaves it behind, whatever happens."""
+    """EAL makes one, empty with --in-memory or --no-shconf, and leaves it behind, also when it does not start."""
     cdef const char *path = rte_eal_get_runtime_dir()
     if path != NULL and path[0]:
         with contextlib.suppress(OSError):

@@ -75,6 +75,7 @@ class Methods:
             "rib_bytes": counts.memory_bytes,
             "refused": dict(control.programmer.refused),
             "exabgp_connected": control.feed.connected,
+            "descriptions": {port.name: port.description for port in control.config.ports},
         }
 
     def route_summary(self, _: Params) -> list[dict[str, Any]]:
@@ -199,7 +200,7 @@ class Methods:
         views = self._control.sessions.view(received)
         router = self._control.config.router
         return {
-            "router_id": str(router.id),
+            "router_id": str(router.id) if router.id else None,
             "asn": router.asn,
             "feed": "json" if self._control.feed.connected else "absent",
             "peers": [

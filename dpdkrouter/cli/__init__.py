@@ -20,7 +20,8 @@ def main() -> None:
     try:
         app()
     except DpdkrouterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():  # a configuration's problems are one a line
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # whoever read has gone (head): silence the interpreter's own flush

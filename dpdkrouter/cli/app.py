@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dpdkrouter.cli import bgp, programs, route, show
-from dpdkrouter.cli.instance import chosen
+from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
     name="dpdkrouter", no_args_is_help=True, pretty_exceptions_enable=False, help="A software router on DPDK."
@@ -17,7 +17,14 @@ app = typer.Typer(
 @app.callback()
 def root(
     name: Annotated[
-        str, typer.Option("--name", "-n", envvar="DPDKROUTER_NAME", help="Which router, when several run here.")
+        str,
+        typer.Option(
+            "--name",
+            "-n",
+            envvar="DPDKROUTER_NAME",
+            help="Which router, when several run here.",
+            autocompletion=names,
+        ),
     ] = "",
 ) -> None:
     """A software router on DPDK: line rate on one core with a full Internet table, BGP included."""

@@ -49,16 +49,28 @@ def run(file: File = DEFAULT) -> None:
     raise typer.Exit(main(_load(file, this_machine=True), file))
 
 
+def _level(found: str) -> str:
+    from fastpath import _build
+
+    choices = ("auto", *_build.VARIANTS)
+    if found not in choices:
+        raise typer.BadParameter(f"{found!r} is not one of {', '.join(choices)}")
+    return found
+
+
 def fastpath(
     file: File = DEFAULT,
-    simd: Annotated[str, typer.Option(help="Use this build of the worker, whatever fastpath.simd says.")] = "",
+    simd: Annotated[
+        str | None,
+        typer.Option(help="Use this build of the worker, whatever fastpath.simd says.", parser=_level, metavar="LEVEL"),
+    ] = None,
 ) -> None:
     """Run the fast path: DPDK ports and workers."""
     from dpdkrouter.dataplane.process import main
 
     _need_root()
     logs.set_up()
-    raise typer.Exit(main(_load(file, this_machine=False), simd or None))
+    raise typer.Exit(main(_load(file, this_machine=False), simd))
 
 
 def control(file: File = DEFAULT) -> None:

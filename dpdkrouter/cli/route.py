@@ -3,53 +3,74 @@
 from __future__ import annotations
 
 import itertools
-from ipaddress import ip_address
-from typing import Annotated, Any
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dpdkrouter.cli import render
-from dpdkrouter.cli.instance import AsJson, chosen, control_note, port_names
-from dpdkrouter.errors import RequestError
+from dpdkrouter.cli.instance import NOT_FOUND, AsJson, OnlyFamily, OnlyPrefix, Prefix, chosen, control_note, port_names
 from dpdkrouter.fib.records import Action, Adjacency, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(no_args_is_help=True, help="Routes: show, look up, add and delete.")
 
-NOT_FOUND = 4
+
+class OnlySource(StrEnum):
+    """fib.Source, as an option takes it."""
+
+    CONNECTED = "connected"
+    STATIC = "static"
+    CLI = "cli"
+    EBGP = "ebgp"
+    KERNEL = "kernel"
+    IBGP = "ibgp"
+
+
+class Type(StrEnum):
+    """What a route does with its packets."""
+
+    UNICAST = "unicast"
+    BLACKHOLE = "blackhole"
+    UNREACHABLE = "unreachable"
 
 
 @app.command("show")
 def show(
-    prefix: Annotated[str | None, typer.Argument(help="Only this prefix.")] = None,
-    family: Annotated[str | None, typer.Option(help="ipv4 or ipv6.")] = None,
-    source: Annotated[str | None, typer.Option(help="connected, static, cli, ebgp, kernel or ibgp.")] = None,
+    prefix: OnlyPrefix = None,
+    family: OnlyFamily = None,
+    source: Annotated[OnlySource | None, typer.Option(help="Only from this source.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Paths that lost, too, with the reason.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0: all.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show routes of the RIB."""
     params = {"prefix": prefix, "family": family, "source": source, "all": all_}
     stream = chosen.api().stream("route.show", **{key: value for key, value in params.items() if value})
-    found = list(itertools.islice(stream, limit) if limit else stream)
-    if as_json:
-        render.as_json(found)
-    else:
-        render.rows(
-            ("", "prefix", "source", "kind", "next hops", *(("reason",) if all_ else ())),
-            [
-                (
-                    ("*" if one["best"] else "") + ("s" if one["stale"] else ""),
-                    one["prefix"],
-                    one["source"] if one["peer"] is None else f"{one['source']} {one['peer']}",
-                    one["kind"],
-                    ", ".join(map(render.hop, one["next_hops"])),
-                    *((one["reason"],) if all_ else ()),
-                )
-                for one in found
-            ],
-        )
-    if prefix and not found:
+    found = itertools.islice(stream, limit) if limit else stream
+    count = render.json_list(found) if as_json else _print_routes(found, all_)
+    if prefix and not count:
         raise typer.Exit(NOT_FOUND)
+
+
+def _print_routes(found: Iterator[dict[str, Any]], with_reason: bool) -> int:
+    return render.rows(
+        ("", "prefix", "source", "kind", "next hops", *(("reason",) if with_reason else ())),
+        (
+            (
+                ("*" if one["best"] else "") + ("s" if one["stale"] else ""),
+                one["prefix"],
+                one["source"] if one["peer"] is None else f"{one['source']} {one['peer']}",
+                one["kind"],
+                ", ".join(map(render.hop, one["next_hops"])),
+                *((one["reason"],) if with_reason else ()),
+            )
+            for one in found
+        ),
+    )
 
 
 def _adjacency(adjacency: Adjacency, names: dict[int, str]) -> dict[str, Any]:
@@ -62,18 +83,27 @@ def _adjacency(adjacency: Adjacency, names: dict[int, str]) -> dict[str, Any]:
     }
 
 
-@app.command("lookup")
-def lookup(address: str, as_json: AsJson = False) -> None:
-    """Look an address up in the live table, as the fast path does."""
+def _address(found: str) -> IPv4Address | IPv6Address:
     try:
-        wanted = ip_address(address)
+        address = ip_address(found)
     except ValueError as error:
-        raise RequestError(f"address {address!r}: {error}") from None
+        raise typer.BadParameter(str(error)) from None
+    if address.version == 6 and address.scope_id is not None:
+        raise typer.BadParameter(f"{found!r} has a scope: the table has no link-local routes")
+    return address
+
+
+@app.command("lookup")
+def lookup(
+    address: Annotated[Any, typer.Argument(help="An IPv4 or IPv6 address.", parser=_address, metavar="ADDRESS")],
+    as_json: AsJson = False,
+) -> None:
+    """Look an address up in the live table, as the fast path does."""
     with chosen.table() as table:
-        found = table.lookup(wanted)
+        found = table.lookup(address)
         names = dict(port_names(table))
         result: dict[str, Any] = {
-            "address": str(wanted),
+            "address": str(address),
             "prefix": None if found.prefix is None else str(found.prefix),
             "source": Source(found.source).name.lower() if found.prefix is not None else None,
             "stale": found.stale,
@@ -129,22 +159,27 @@ def summary(as_json: AsJson = False) -> None:
     render.line(f"control: {note}")
 
 
-def _via(text: str) -> dict[str, Any]:
-    address, _, weight = text.partition(",")
-    return {"address": address, "weight": int(weight) if weight.isdigit() else weight or 1}
+def _via(found: str) -> dict[str, Any]:
+    address, comma, weight = found.partition(",")
+    try:
+        return {"address": str(ip_address(address)), "weight": int(weight) if comma else 1}
+    except ValueError as error:
+        raise typer.BadParameter(f"{found!r}: {error}", param_hint="--via") from None
 
 
 @app.command("add")
 def add(
-    prefix: str,
+    prefix: Prefix,
     via: Annotated[list[str] | None, typer.Option(help="A next hop, or ADDRESS,WEIGHT; may be repeated.")] = None,
-    type_: Annotated[str, typer.Option("--type", help="unicast, blackhole or unreachable.")] = "unicast",
+    type_: Annotated[Type, typer.Option("--type", help="What happens to packets that match.")] = Type.UNICAST,
     as_json: AsJson = False,
 ) -> None:
     """Add or replace a route; it stays until it is deleted or the router's run directory goes."""
     answer = chosen.api().call("route.add", prefix=prefix, via=[_via(one) for one in via or ()], type=type_)
     if as_json:
         render.as_json(answer)
+    elif not answer["reachable"]:
+        render.line(f"{answer['prefix']}: added, not in use: no next hop can be reached")
     elif answer["best"]:
         render.line(f"{answer['prefix']}: added")
     else:
@@ -152,7 +187,7 @@ def add(
 
 
 @app.command("del")
-def delete(prefix: str, as_json: AsJson = False) -> None:
+def delete(prefix: Prefix, as_json: AsJson = False) -> None:
     """Delete a route that `route add` made."""
     answer = chosen.api().call("route.del", prefix=prefix)
     if as_json:

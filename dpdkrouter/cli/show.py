@@ -1,7 +1,8 @@
-"""`status`, `port`, `neighbor`, `drops`: read from the segments, so they work whatever has died."""
+"""`status`, `port`, `drops`: read from the segments, so they work whatever has died. `neighbor` asks control."""
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,26 +10,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpdkrouter.cli import render
-from dpdkrouter.cli.instance import AsJson, chosen, control_note
-from dpdkrouter.errors import ControlUnreachableError, SegmentError
+from dpdkrouter.cli.instance import HUNG_S, AsJson, chosen, control_note, counters
+from dpdkrouter.errors import ControlUnreachableError, RequestError, SegmentError, SegmentMissingError
 
 if TYPE_CHECKING:
-    from dpdkrouter.segment import LcoreState, PortState, StatsReader
+    from dpdkrouter.segment import LcoreState, StatsReader
+
+PORTS_ABREAST = 3  # counters of 20 digits, and 80 columns
 
 port_app = typer.Typer(no_args_is_help=True, help="Ports: what they are and what they count.")
 neighbor_app = typer.Typer(no_args_is_help=True, help="Neighbours on the ports.")
 
 
-def _fast_path(stats: StatsReader | None) -> dict[str, Any]:
-    if stats is None:
+def _fast_path() -> dict[str, Any]:
+    try:
+        with chosen.stats() as stats:
+            return _running(stats)
+    except SegmentMissingError:
         return {"state": "not running"}
+    except SegmentError as error:
+        return {"state": "unknown", "error": str(error)}
+
+
+def _running(stats: StatsReader) -> dict[str, Any]:
     header = stats.header()
     if not header.alive:
         return {"state": f"dead (was pid {header.pid})"}
+    age = header.heartbeat_age_s
     return {
         "state": "forwarding" if header.ready else "starting",
         "pid": header.pid,
         "up_s": round(time.time() - header.started_ns / 1e9, 1),
+        "heartbeat_age_s": round(age, 3) if math.isfinite(age) else None,
         "simd": header.simd,
         "dpdk": header.dpdk,
         "build": header.build_id,
@@ -49,16 +62,8 @@ def _lcore(lcore: LcoreState) -> dict[str, Any]:
     }
 
 
-def _stats() -> StatsReader | None:
-    try:
-        return chosen.stats()
-    except SegmentError:
-        return None
-
-
-def _collect() -> dict[str, Any]:
-    paths = chosen.paths()
-    found: dict[str, Any] = {"router": paths.name, "fast_path": _fast_path(_stats())}
+def _table(found: dict[str, Any]) -> None:
+    """What the route segment says of itself and of its writer."""
     try:
         with chosen.table() as table:
             found["control"] = {"state": control_note(table), "pid": table.writer_pid}
@@ -69,13 +74,47 @@ def _collect() -> dict[str, Any]:
     except SegmentError as error:
         found["control"] = {"state": str(error), "pid": 0}
         found["table"] = {}
+
+
+def _collect() -> dict[str, Any]:
+    found: dict[str, Any] = {"router": chosen.paths().name, "fast_path": _fast_path(), "bgp": None}
+    _table(found)
+    api = chosen.api()
     try:
-        found["control"].update(chosen.api().call("status"))
-        found["bgp"] = chosen.api().call("bgp.summary")["peers"]
-    except ControlUnreachableError as error:
+        found["control"].update(api.call("status"))
+        found["bgp"] = api.call("bgp.summary")["peers"]
+    except (ControlUnreachableError, RequestError) as error:
         found["control"]["error"] = str(error)
-        found["bgp"] = None
     return found
+
+
+def _fast_path_line(fast: dict[str, Any]) -> str:
+    if "error" in fast:
+        return str(fast["error"])
+    if "pid" not in fast:
+        return str(fast["state"])
+    age = fast["heartbeat_age_s"]
+    hung = f", its host thread silent for {age:.0f} s" if age is not None and age > HUNG_S else ""
+    return f"{fast['state']}, pid {fast['pid']}, up {render.duration(fast['up_s'])}, SIMD {fast['simd']}{hung}"
+
+
+def _lines(found: dict[str, Any]) -> dict[str, str]:
+    """The part of `status` above its tables."""
+    fast, control = found["fast_path"], found["control"]
+    lines = {"router": found["router"], "fast path": _fast_path_line(fast)}
+    if "ports" in fast:
+        lines["ports"] = ", ".join(f"{name} {link}" for name, link in fast["ports"].items())
+    lines["control"] = control["state"]
+    if "error" in control:
+        lines["api"] = control["error"]
+    if "prefixes" in control:
+        lines["rib"] = f"{control['prefixes']['ipv4']} IPv4, {control['prefixes']['ipv6']} IPv6 prefixes"
+    if control.get("refused"):
+        lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
+    if found["bgp"]:
+        up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
+        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up"
+    return lines
 
 
 def status(as_json: AsJson = False) -> None:
@@ -84,20 +123,12 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         render.as_json(found)
         return
-    fast, control = found["fast_path"], found["control"]
-    lines = {"router": found["router"], "fast path": fast["state"]}
-    if "pid" in fast:
-        lines["fast path"] += f", pid {fast['pid']}, up {render.duration(fast['up_s'])}, SIMD {fast['simd']}"
-        lines["ports"] = ", ".join(f"{name} {link}" for name, link in fast["ports"].items())
-    lines["control"] = control.get("error", control["state"])
-    if found["bgp"] is not None:
-        up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
-        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up"
-    render.facts(lines)
-    if fast.get("lcores"):
+    render.facts(_lines(found))
+    lcores = found["fast_path"].get("lcores")
+    if lcores:
         render.line("")
-        columns = list(fast["lcores"][0])
-        render.rows(columns, [list(one.values()) for one in fast["lcores"]], numbers=columns)
+        columns = [name.replace("_percent", " %") for name in lcores[0]]
+        render.rows(columns, [list(one.values()) for one in lcores], numbers=columns)
     if found["table"]:
         render.line("")
         render.rows(
@@ -112,8 +143,8 @@ def drops(
     all_: Annotated[bool, typer.Option("--all", help="Reasons that never moved, too.")] = False,
 ) -> None:
     """Show dropped packets by reason, and punted ones by class."""
-    stats = chosen.stats()
-    found = {"drops": stats.drops(), "punts": stats.punts()}
+    with counters() as stats:
+        found = {"drops": stats.drops(), "punts": stats.punts()}
     if as_json:
         render.as_json(found)
         return
@@ -126,19 +157,26 @@ def drops(
     render.rows(("punted", "packets"), found["punts"].items(), numbers=("packets",))
 
 
-def _port(port: PortState) -> dict[str, Any]:
-    return {**asdict(port), "mac": port.mac.hex(":")}
+def _ports() -> list[dict[str, Any]]:
+    with counters() as stats:
+        return [{**asdict(port), "mac": port.mac.hex(":")} for port in stats.ports()]
 
 
 @port_app.command("show")
 def port_show(as_json: AsJson = False) -> None:
-    """Show the ports: driver, MAC, link, queues, MTU."""
-    ports = [_port(port) for port in chosen.stats().ports()]
+    """Show the ports: driver, MAC, link, queues, MTU, and the description when the control process answers."""
+    ports = _ports()
+    try:
+        descriptions = chosen.api().call("status").get("descriptions", {})
+    except (ControlUnreachableError, RequestError):
+        descriptions = {}
+    for port in ports:
+        port["description"] = descriptions.get(port["name"], "")
     if as_json:
         render.as_json(ports)
         return
     render.rows(
-        ("port", "link", "Mb/s", "mac", "mtu", "rxq", "txq", "driver"),
+        ("port", "link", "Mb/s", "mac", "mtu", "rxq", "txq", "driver", "description"),
         [
             (
                 p["name"],
@@ -149,6 +187,7 @@ def port_show(as_json: AsJson = False) -> None:
                 p["rx_queues"],
                 p["tx_queues"],
                 p["driver"],
+                p["description"],
             )
             for p in ports
         ],
@@ -172,23 +211,23 @@ def port_stats(as_json: AsJson = False) -> None:
         "injected",
         "originated",
     )
-    ports = [_port(port) for port in chosen.stats().ports()]
+    ports = _ports()
     if as_json:
         render.as_json([{key: p[key] for key in ("name", *columns)} for p in ports])
         return
-    render.rows(
-        ("counter", *(p["name"] for p in ports)),
-        [(column, *(p[column] for p in ports)) for column in columns],
-        numbers=[p["name"] for p in ports],
-    )
+    for some in render.batches(ports, PORTS_ABREAST):
+        names = [port["name"] for port in some]
+        render.rows(
+            ("counter", *names), [(column, *(port[column] for port in some)) for column in columns], numbers=names
+        )
 
 
 @neighbor_app.command("show")
 def neighbor_show(as_json: AsJson = False) -> None:
     """Show the neighbours that have a MAC."""
-    found = list(chosen.api().stream("neighbor.show"))
+    found = chosen.api().stream("neighbor.show")
     if as_json:
-        render.as_json(found)
+        render.json_list(found)
         return
     columns = ("port", "address", "mac", "state", "source")
-    render.rows(columns, [[one[column] for column in columns] for one in found])
+    render.rows(columns, ([one[column] for column in columns] for one in found))

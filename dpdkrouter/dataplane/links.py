@@ -1,6 +1,7 @@
-"""The links of ports that stand on a kernel interface. Drivers of such devices (net_af_packet, net_pcap) say "up" for ever,
-so the kernel is asked: by ethtool's GLINK, which follows the carrier at once, where IFF_RUNNING may come a second late
-(net/core/link_watch.c).
+"""The links of ports that stand on a kernel interface.
+
+Drivers of such devices (net_af_packet, net_pcap) say "up" for ever, so the kernel is asked: by ethtool's GLINK, which
+follows the carrier at once, where IFF_RUNNING may come a second late (net/core/link_watch.c).
 
 Called by the fast path's main thread, in the namespace where the interfaces are.
 """

@@ -1,4 +1,4 @@
-"""One fast path with two workers and three ports for each test module; every test ends with the counters' invariants."""
+"""A fast path with two workers and three ports a module; after every test the counters' invariants hold."""
 
 from __future__ import annotations
 

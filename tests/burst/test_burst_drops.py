@@ -201,14 +201,14 @@ def tap_full(plane: Plane) -> None:
 def inject_loop(plane: Plane) -> None:
     """The kernel routes to host0 what the router's tables give back to the kernel."""
     packets = [bytes(udp4("10.0.0.1", src="10.0.1.1")), bytes(udp6("2001:db8::1", src="2001:db8:1::1"))]
-    result = plane.observe(lambda: [plane.wires.host0.send(p) for p in packets], lambda m: sum(m.drops.values()) == 2)
+    result = plane.observe(lambda: plane.wires.host0.send(*packets), lambda m: sum(m.drops.values()) == 2)
     assert result.moved.drops == {"inject_loop": 2}
 
 
 def inject_invalid(plane: Plane) -> None:
     """Multicast, and what is no IP at all."""
     packets = [bytes(udp4("224.0.0.22", src="10.0.0.1")), bytes(udp6("ff02::16", src="fe80::1")), b"\x45" + bytes(9)]
-    result = plane.observe(lambda: [plane.wires.host0.send(p) for p in packets], lambda m: sum(m.drops.values()) == 3)
+    result = plane.observe(lambda: plane.wires.host0.send(*packets), lambda m: sum(m.drops.values()) == 3)
     assert result.moved.drops == {"inject_invalid": 3}
 
 

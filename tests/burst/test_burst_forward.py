@@ -104,7 +104,7 @@ def test_options_and_extension_headers_pass(plane: Plane) -> None:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_last_hop_that_may_pass(plane: Plane, family: int) -> None:
-    frame = to(family, 1, ttl=2) if family == 4 else to(family, 1, hlim=2)
+    frame = to(4, 1, ttl=2) if family == 4 else to(6, 1, hlim=2)
     assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
 
 

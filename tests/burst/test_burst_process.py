@@ -1,5 +1,5 @@
-"""The process and its memory: what it maps, that it lives without its writer, that it dies and returns, that it says why
-it does not start, and what it leaves behind: nothing but segments.
+"""The process and its memory: what it maps, that it lives without its writer, dies and returns, says why it does not
+start, and leaves nothing behind but segments.
 """
 
 from __future__ import annotations
@@ -97,17 +97,8 @@ def test_packets_follow_a_change_whose_writer_stands_still(plane: Plane) -> None
     assert plane.send(0, [frame]).out[1] == [forwarded(frame, 1)]
     group = fabric.group_of_port[1]
     fabric.fib.close()
-    words = [
-        sys.executable,
-        "-P",
-        "-c",
-        WRITER,
-        str(paths.routes),
-        str(paths.stats),
-        str(group),
-        str(fabric.forward[2]),
-    ]
-    writer = subprocess.Popen(words)
+    arguments = [str(word) for word in (paths.routes, paths.stats, group, fabric.forward[2])]
+    writer = subprocess.Popen([sys.executable, "-P", "-c", WRITER, *arguments])
     try:
         _, status = os.waitpid(writer.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status), f"the writer ended with {status:#x}"
@@ -162,9 +153,8 @@ def test_sigterm_ends_it_at_once(hugepages: Path, tmp_path: Path) -> None:
         plane.process.signal(signal.SIGTERM)
         assert plane.process.wait(10) == 0
         assert time.monotonic() - start < 2
-        name = instance("term")
-        assert {Path(path).name for path in files(name)} == {f"dpdkrouter-{name}.routes", name}
-    assert files(name) == set()
+        assert {Path(path).name for path in files("frterm")} == {"dpdkrouter-frterm.routes", "frterm"}
+    assert files("frterm") == set()
 
 
 def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) -> None:

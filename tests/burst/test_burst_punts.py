@@ -1,8 +1,9 @@
-"""What is for the host stack reaches the twin of its port unchanged, in its punt class; what the kernel sends goes out."""
+"""What is for the host stack reaches its port's twin unchanged, in its punt class; what the kernel sends goes out."""
 
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,7 +122,7 @@ def test_an_error_about_a_parked_packet_leaves_at_once(plane: Plane) -> None:
 @pytest.mark.parametrize("port", [0, 1, 2])
 def test_what_the_kernel_sends_on_a_twin_leaves_as_it_is(plane: Plane, port: int) -> None:
     frames = [far_mac(port) + near_mac(port) + struct.pack(">H", 0x0800) + bytes([n]) * (n * 30) for n in range(1, 40)]
-    result = plane.observe(lambda: [plane.wires.twin[port].send(f) for f in frames], lambda m: m.injected == 39)
+    result = plane.observe(lambda: plane.wires.twin[port].send(*frames), lambda m: m.injected == 39)
     assert result.out[port] == frames
 
 
@@ -133,7 +134,7 @@ def test_what_the_kernel_sends_far_is_routed_with_its_hops_kept(plane: Plane, fa
             packet = bytes(udp4(f"198.18.{port}.7", src="10.0.0.1", ttl=1))
         else:
             packet = bytes(udp6(f"2001:db8:18:{port}::7", src="2001:db8::1", hlim=1))
-        result = plane.observe(lambda p=packet: plane.wires.host0.send(p), lambda m: m.injected == 1)
+        result = plane.observe(partial(plane.wires.host0.send, packet), lambda m: m.injected == 1)
         kind = struct.pack(">H", 0x0800 if family == 4 else 0x86DD)
         assert result.out[port] == [far_mac(port) + near_mac(port) + kind + packet]
 

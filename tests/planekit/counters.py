@@ -70,13 +70,12 @@ class Snapshot:
         given = self.total("forwarded") + self.total("injected") + self.total("originated")
         if sent != given:
             found.append(f"tx = forwarded + injected + originated - tx drops: {sent} != {given}")
-        for name in ("injected", "originated"):
-            if self.total(name) != sum(getattr(port, name) for port in self.ports):
-                ports = [getattr(p, name) for p in self.ports]
-                found.append(f"{name}: lcores say {self.total(name)}, ports {ports}")
-        if self.total("rx") != sum(port.rx for port in self.ports):
-            found.append(f"rx: lcores say {self.total('rx')}, ports {[port.rx for port in self.ports]}")
-        return found
+        by_port = {name: [getattr(port, name) for port in self.ports] for name in ("rx", "injected", "originated")}
+        return found + [
+            f"{name}: lcores say {self.total(name)}, ports {counts}"
+            for name, counts in by_port.items()
+            if self.total(name) != sum(counts)
+        ]
 
 
 @dataclass(frozen=True)

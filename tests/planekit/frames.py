@@ -55,14 +55,14 @@ def special(family: int, number: int, host: int = 7, **fields: Any) -> bytes:
 
 def checksum(header: bytes) -> int:
     """RFC 1071 over a header, the slow and plain way."""
-    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
+    total = sum(int.from_bytes(header[i : i + 2], "big") for i in range(0, len(header), 2))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
 
 
 def forwarded(frame: bytes, port: int) -> bytes:
-    """What a frame must be when it leaves by `port`: MACs, one hop less, a checksum computed anew; all else as it was."""
+    """What a frame must be when it leaves by `port`: MACs, a hop less, its checksum anew; all else as it was."""
     packet = bytearray(frame[14:])
     if packet[0] >> 4 == 6:
         packet[7] -= 1

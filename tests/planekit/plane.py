@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lab.harness.waiting import wait_for
@@ -16,7 +17,6 @@ from planekit.wires import Wires
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from planekit.counters import Snapshot
@@ -88,13 +88,8 @@ class Plane:
 
     def _twins_open(self) -> bool:
         """Each opened twin is a descriptor of /dev/net/tun; host0 is one more."""
-        fds = [link.readlink() for link in self._proc("fd").iterdir()]
+        fds = [link.readlink() for link in Path(f"/proc/{self.process.pid}/fd").iterdir()]
         return sum(str(link) == "/dev/net/tun" for link in fds) == self.wires.ports + 1
-
-    def _proc(self, name: str) -> Path:
-        from pathlib import Path
-
-        return Path("/proc", str(self.process.pid), name)
 
     def restart(self) -> None:
         """kill -9, and a new process on the same segment."""
@@ -150,14 +145,15 @@ class Plane:
         """Put frames on the wire, a device's ring at a time: it holds 512."""
         start = self._received()
         for first in range(0, len(frames), CHUNK):
-            wait_for(lambda n=first: self._received() >= start + n, SETTLE_S, "frames are read", interval=0.001)
+            self._await_received(start + first)
             self.flood(port, frames[first : first + CHUNK])
 
     def flood(self, port: int, frames: Sequence[bytes]) -> None:
         """As fast as it goes."""
-        raw = self.wires.far[port]
-        for frame in frames:
-            raw.send(frame)
+        self.wires.far[port].send(*frames)
+
+    def _await_received(self, count: int) -> None:
+        wait_for(lambda: self._received() >= count, SETTLE_S, f"{count} frames are read", interval=0.001)
 
     def _received(self) -> int:
         return sum(lcore.rx_packets for lcore in self.counters.reader.lcores())

@@ -75,7 +75,7 @@ class FastPathProcess:
         inside: bool = False,
         env: dict[str, str] | None = None,
     ) -> None:
-        """folder: for the configuration and the log. inside: run in the namespace, where the devices are. env: added."""
+        """folder: for configuration and log. inside: run in the namespace, where the devices are. env: added."""
         self.settings = settings
         self.paths = InstancePaths.for_name(settings.name, hugepages=settings.hugepages)
         self._file = folder / f"{settings.name}.toml"

@@ -41,16 +41,20 @@ class RawSocket:
     def __init__(self, namespace: str, interface: str) -> None:
         self._socket = run_in(namespace, lambda: _packet_socket(interface))
 
-    def send(self, frame: bytes) -> None:
-        while True:
-            try:
-                self._socket.send(frame)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # the queue is full for a moment
-                    raise
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            while not self._taken(frame):
                 time.sleep(0.0005)
-            else:
-                return
+
+    def _taken(self, frame: bytes) -> bool:
+        """False while the interface's queue is full."""
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return False
+        return True
 
     def received(self) -> list[bytes]:
         """What has come since the last call, without waiting."""

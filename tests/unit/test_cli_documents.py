@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from dpdkrouter.cli import app
+from dpdkrouter.errors import DpdkrouterError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 _SUBCOMMANDS = "commands"
@@ -44,3 +45,24 @@ def test_no_command_is_invented() -> None:
     named = re.findall(r"^\| `(?:dpdkrouter )?([a-z ]+?)(?: [\[A-Z-][^`]*)?`", DOCUMENT.read_text(), re.MULTILINE)
     assert named
     assert [words for words in named if words not in known] == []
+
+
+def test_every_option_stands_in_its_commands_row() -> None:
+    rows = re.findall(r"^\| `(?:dpdkrouter )?.*\|$", DOCUMENT.read_text(), re.MULTILINE)
+    for words, options in commands():
+        (row,) = [row for row in rows if re.match(rf"\| `(dpdkrouter )?{words}[ `]", row)]
+        assert set(re.findall(r"--[a-z]+", row)) | {"--json", "--help"} == {*options, "--json", "--help"}, row
+
+
+def test_every_command_but_the_programs_has_json() -> None:
+    without = {words for words, options in commands() if "--json" not in options}
+    assert without == {"run", "fastpath", "control", "bgp run", "check"}
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    paragraph = DOCUMENT.read_text().split("Exit codes: ", 1)[1].split(". An error", 1)[0]
+    kinds = [DpdkrouterError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    # 0 is success; 4, nothing found, is no error
+    assert {int(code) for code in re.findall(r"(?:^|; )(\d) ", paragraph)} == {0, 4} | {one.exit_code for one in kinds}

@@ -85,7 +85,7 @@ class TestWithoutControl:
         assert "no route" in run("route", "lookup", "203.0.113.1", code=4)
 
     def test_route_lookup_of_nonsense(self) -> None:
-        assert "error: address '300.1.1.1'" in run("route", "lookup", "300.1.1.1", code=1)
+        assert "'300.1.1.1' does not appear to be" in run("route", "lookup", "300.1.1.1", code=2)
 
     def test_route_summary_counts_by_source(self) -> None:
         found = json.loads(run("route", "summary", "--json"))["routes"]
@@ -147,7 +147,7 @@ def asked(paths: InstancePaths) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     peer = {"address": "192.0.2.9", "asn": 65001, "description": "", "state": "up", "since_s": 5.0,
             "prefixes": {"ipv4": 1, "ipv6": 0}, "updates": 1, "last_error": "", "flaps": 0, "pending": []}  # fmt: skip
     answers: dict[str, Any] = {
-        "status": {"uptime_s": 1.0},
+        "status": {"uptime_s": 1.0, "descriptions": {"wan1": "to the exchange"}},
         "route.show": [route],
         "route.add": {"prefix": "203.0.113.0/24", "best": False, "reachable": True, "reason": "source"},
         "route.del": {"prefix": "203.0.113.0/24"},
@@ -218,6 +218,7 @@ def test_neighbor_and_bgp_commands() -> None:
     assert "65001 {1 2}" in run("bgp", "routes", "--peer", "192.0.2.9")
     assert "203.0.113.0/24" in run("bgp", "announced")
     assert "1 of 1 sessions up" in run("status")
+    assert "to the exchange" in run("port", "show")
 
 
 def test_usage_errors_end_with_2() -> None:

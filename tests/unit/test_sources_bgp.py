@@ -1,4 +1,4 @@
-"""What shows that a BGP peer has sent everything, and what becomes of its routes until then: BgpSource on a real RIB."""
+"""What shows that a BGP peer has sent everything, and what becomes of its routes until then, on a real RIB."""
 
 from __future__ import annotations
 
