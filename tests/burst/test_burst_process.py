@@ -19,7 +19,7 @@ from dpdkrouter.fib import Fib
 from lab.harness.waiting import wait_for
 from planekit import Fabric, FastPathProcess, Plane
 from planekit.frames import forwarded, to
-from planekit.process import Settings, instance
+from planekit.process import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
