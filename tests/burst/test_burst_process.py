@@ -19,7 +19,7 @@ from dpdkrouter.fib import Fib
 from lab.harness.waiting import wait_for
 from planekit import Fabric, FastPathProcess, Plane
 from planekit.frames import forwarded, to
-from planekit.process import Settings
+from planekit.process import Settings, instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,8 +153,9 @@ def test_sigterm_ends_it_at_once(hugepages: Path, tmp_path: Path) -> None:
         plane.process.signal(signal.SIGTERM)
         assert plane.process.wait(10) == 0
         assert time.monotonic() - start < 2
-        assert {Path(path).name for path in files("frterm")} == {"dpdkrouter-frterm.routes", "frterm"}
-    assert files("frterm") == set()
+        name = instance("term")
+        assert {Path(path).name for path in files(name)} == {f"dpdkrouter-{name}.routes", name}
+    assert files(name) == set()
 
 
 def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) -> None:
