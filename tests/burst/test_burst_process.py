@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PLACES = ("/dev/hugepages", "/dev/shm", "/run/dpdk", "/run/dpdkrouter")
+BAD_NAME = instance("bad")
 HUGE_FREE = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 
@@ -141,9 +142,9 @@ def test_killed_and_started_again_it_forwards_by_the_same_segment(plane: Plane) 
 @pytest.fixture
 def clean(hugepages: Path) -> Iterator[None]:
     """Nothing is left of this test's processes: no file, no huge page."""
-    before = files("frbad")
+    before = files(BAD_NAME)
     yield
-    assert files("frbad") == before
+    assert files(BAD_NAME) == before
 
 
 def test_sigterm_ends_it_at_once(hugepages: Path, tmp_path: Path) -> None:
@@ -153,13 +154,13 @@ def test_sigterm_ends_it_at_once(hugepages: Path, tmp_path: Path) -> None:
         plane.process.signal(signal.SIGTERM)
         assert plane.process.wait(10) == 0
         assert time.monotonic() - start < 2
-        name = instance("term")
+        name = plane.process.settings.name
         assert {Path(path).name for path in files(name)} == {f"dpdkrouter-{name}.routes", name}
     assert files(name) == set()
 
 
 def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) -> None:
-    with FastPathProcess(Settings("frbad", ("net_null0",)), tmp_path) as process:
+    with FastPathProcess(Settings(BAD_NAME, ("net_null0",)), tmp_path) as process:
         wait_for(lambda: "waiting: " in process.output(), 30, "it waits for the route segment")
         process.signal(signal.SIGTERM)
         assert process.wait(2) == 0
@@ -167,9 +168,9 @@ def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) 
 
 def test_what_a_killed_start_left_goes_with_the_next(clean: None, tmp_path: Path) -> None:
     """A stats segment that was never published, of a process that is gone."""
-    left = Path("/dev/hugepages/.dpdkrouter-frbad.stats.999999999.new")
+    left = Path(f"/dev/hugepages/.dpdkrouter-{BAD_NAME}.stats.999999999.new")
     left.touch()
-    with FastPathProcess(Settings("frbad", ("net_null0",)), tmp_path) as process:
+    with FastPathProcess(Settings(BAD_NAME, ("net_null0",)), tmp_path) as process:
         wait_for(lambda: "waiting: " in process.output(), 30, "it waits for the route segment")
         assert not left.exists()
 
@@ -177,27 +178,27 @@ def test_what_a_killed_start_left_goes_with_the_next(clean: None, tmp_path: Path
 NULL = ("net_null0",)
 BAD: dict[str, tuple[Settings, int, tuple[str, ...]]] = {
     "an interface that does not exist": (
-        Settings("frbad", ("net_af_packet0,iface=frnosuch",)),
+        Settings(BAD_NAME, ("net_af_packet0,iface=frnosuch",)),
         1,
         ("port port0", "net_af_packet0", "does not exist"),
     ),
-    "a PCI device that does not exist": (Settings("frbad", ("0000:99:00.0",)), 1, ("port port0", "0000:99:00.0")),
-    "a driver that does not exist": (Settings("frbad", ("net_nosuch0",)), 1, ("net_nosuch0", "EAL did not start")),
+    "a PCI device that does not exist": (Settings(BAD_NAME, ("0000:99:00.0",)), 1, ("port port0", "0000:99:00.0")),
+    "a driver that does not exist": (Settings(BAD_NAME, ("net_nosuch0",)), 1, ("net_nosuch0", "EAL did not start")),
     "a capture file that does not exist": (
-        Settings("frbad", ("net_pcap0,rx_pcap=/nonexistent.pcap",)),
+        Settings(BAD_NAME, ("net_pcap0,rx_pcap=/nonexistent.pcap",)),
         1,
         ("/nonexistent.pcap", "port port0"),
     ),
-    "EAL arguments that mean nothing": (Settings("frbad", NULL, eal_args=("--nonsense",)), 1, ("--nonsense",)),
-    "EAL arguments that end it": (Settings("frbad", NULL, eal_args=("--help",)), 1, ("fastpath.eal_args", "--help")),
-    "an lcore that does not exist": (Settings("frbad", NULL, lcores=(999,)), 1, ("1@999",)),
+    "EAL arguments that mean nothing": (Settings(BAD_NAME, NULL, eal_args=("--nonsense",)), 1, ("--nonsense",)),
+    "EAL arguments that end it": (Settings(BAD_NAME, NULL, eal_args=("--help",)), 1, ("fastpath.eal_args", "--help")),
+    "an lcore that does not exist": (Settings(BAD_NAME, NULL, lcores=(999,)), 1, ("1@999",)),
     "too little memory": (
-        Settings("frbad", NULL, memory_mib=100_000),
+        Settings(BAD_NAME, NULL, memory_mib=100_000),
         1,
         ("Not enough memory available! Requested: 100000MB", "EAL did not start"),
     ),
-    "a SIMD level that it lacks": (Settings("frbad", NULL, simd="native"), 1, ("fastpath.simd: found 'native'",)),
-    "a device twice": (Settings("frbad", ("net_null0", "net_null0")), 2, ("port[1].device", "net_null0")),
+    "a SIMD level that it lacks": (Settings(BAD_NAME, NULL, simd="native"), 1, ("fastpath.simd: found 'native'",)),
+    "a device twice": (Settings(BAD_NAME, ("net_null0", "net_null0")), 2, ("port[1].device", "net_null0")),
 }
 
 
@@ -216,7 +217,7 @@ def test_bad_start(clean: None, tmp_path: Path, what: str) -> None:
 
 
 def test_a_segment_of_another_version_is_refused(clean: None, tmp_path: Path) -> None:
-    settings = Settings("frbad", NULL)
+    settings = Settings(BAD_NAME, NULL)
     process = FastPathProcess(settings, tmp_path)
     fabric = Fabric(process.paths.routes, (1500, 1500))
     fabric.close()
