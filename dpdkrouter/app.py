@@ -22,7 +22,7 @@ from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
-from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.errors import DpdkrouterError, RequestError, SegmentError
 from dpdkrouter.fib.fib import Fib
 from dpdkrouter.fib.limits import Limits
@@ -265,8 +265,9 @@ class Control:
 
 def main(config: Config) -> int:
     """Run the control process for `config`. Returns the exit code."""
+    need_hugetlbfs(config)
     paths = InstancePaths.of(config)
-    with InstanceLock(paths.run / "control.lock", "dpdkrouter control"):
+    with InstanceLock(paths.pid_file("control"), "dpdkrouter control"):
         os.umask(0o027)
         return asyncio.run(_run(config))
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from dpdkrouter.config.rules import ROUTER_NAME
 from dpdkrouter.config.schema import Config
-from dpdkrouter.errors import InstanceError
+from dpdkrouter.errors import InstanceError, SegmentError
 
 RUN = Path("/run/dpdkrouter")
 HUGEPAGES = Path("/dev/hugepages")
@@ -70,19 +70,17 @@ class InstancePaths:
         """Where ExaBGP's helper brings updates to the control process."""
         return self.run / "bgp.sock"
 
-    @property
-    def fastpath_socket(self) -> Path:
-        """The fast path's host thread."""
-        return self.run / "fastpath.sock"
-
-    @property
-    def exabgp_config(self) -> Path:
-        """The configuration generated for ExaBGP."""
-        return self.run / "exabgp.conf"
-
     def pid_file(self, program: str) -> Path:
-        """The process id of `fastpath`, `control` or `bgp`."""
-        return self.run / f"{program}.pid"
+        """The lock of `fastpath` or `control` (dpdkrouter/lock.py): its process's id stands in it."""
+        return self.run / f"{program}.lock"
+
+
+def need_hugetlbfs(config: Config, mount: Path = HUGEPAGES) -> None:
+    """SegmentError when a segment of `config` would land on whatever file system lies below the missing mount."""
+    if config.fastpath.hugepages and not mount.is_mount():
+        raise SegmentError(
+            f"{mount}: no hugetlbfs is mounted there: mount -t hugetlbfs nodev {mount}, or set fastpath.hugepages = false"
+        )
 
 
 def running_pid(path: Path) -> int | None:

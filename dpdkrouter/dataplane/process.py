@@ -15,7 +15,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.dataplane.arguments import data_room_bytes, eal_arguments, mbuf_count, sleeps_when_idle
 from dpdkrouter.dataplane.links import KernelLinks
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
@@ -60,7 +60,7 @@ class FastPath:
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
-            stack.enter_context(InstanceLock(self._paths.run / "fastpath.lock", "dpdkrouter fastpath"))
+            stack.enter_context(InstanceLock(self._paths.pid_file("fastpath"), "dpdkrouter fastpath"))
             stack.callback(eal.remove_runtime_directory)
             variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -172,4 +172,5 @@ class FastPath:
 
 def main(config: Config, simd: str | None = None) -> int:
     """Run the fast path process for `config`; `simd` stands above its key. Returns the exit code."""
+    need_hugetlbfs(config)
     return FastPath(config, simd or config.fastpath.simd).run()

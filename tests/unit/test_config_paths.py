@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from dpdkrouter.config import InstancePaths, find_instance, parse, running_pid
-from dpdkrouter.errors import InstanceError
+from dpdkrouter.config.paths import need_hugetlbfs
+from dpdkrouter.errors import InstanceError, SegmentError
 
 PORT = '[[port]]\nname = "a"\ndevice = "net_null0"\n'
+
+
+def test_hugetlbfs_must_be_mounted_when_it_is_wanted(tmp_path: Path) -> None:
+    with pytest.raises(SegmentError, match="mount -t hugetlbfs nodev"):
+        need_hugetlbfs(parse(PORT, "f"), tmp_path)
+    need_hugetlbfs(parse(PORT + "[fastpath]\nhugepages = false\n", "f"), tmp_path)
+    need_hugetlbfs(parse(PORT, "f"), Path("/"))
 
 
 def test_paths_of_a_configuration() -> None:
@@ -16,9 +24,7 @@ def test_paths_of_a_configuration() -> None:
     assert paths.run == Path("/run/dpdkrouter/pop1")
     assert paths.api_socket == Path("/run/dpdkrouter/pop1/api.sock")
     assert paths.bgp_socket == Path("/run/dpdkrouter/pop1/bgp.sock")
-    assert paths.fastpath_socket == Path("/run/dpdkrouter/pop1/fastpath.sock")
-    assert paths.exabgp_config == Path("/run/dpdkrouter/pop1/exabgp.conf")
-    assert paths.pid_file("control") == Path("/run/dpdkrouter/pop1/control.pid")
+    assert paths.pid_file("control") == Path("/run/dpdkrouter/pop1/control.lock")
     assert paths.routes == Path("/dev/hugepages/dpdkrouter-pop1.routes")
     assert paths.stats == Path("/dev/hugepages/dpdkrouter-pop1.stats")
     assert paths == InstancePaths.for_name("pop1")
