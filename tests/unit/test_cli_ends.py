@@ -116,6 +116,8 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                # where tests run in the background of a shell SIGINT is ignored, and ignored it would stay
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
             asked, _ = silent.accept()
             with asked:
