@@ -38,6 +38,10 @@ class Ended(BaseException):
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)  # cleaning up is not interrupted
+    if number == signal.SIGHUP:  # the terminal has gone: what is said while cleaning up must not fail on it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
     raise Ended(number)
 
 
