@@ -16,6 +16,7 @@
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
     └── BgpError                   1  ExaBGP cannot be configured or started
+        └── FeedBrokenError        1  ... or what comes from it is no feed
 
 A message says what was found, where, and what to do about it. Outcomes that are expected (a route that is not
 there, a table that is full) are values, not errors. Exit code 2 is also what the CLI's own usage errors give.
@@ -126,3 +127,7 @@ class HostError(DpdkrouterError):
 
 class BgpError(DpdkrouterError):
     """ExaBGP cannot be configured or started."""
+
+
+class FeedBrokenError(BgpError):
+    """What comes over the feed's socket is neither JSON lines nor frames of the tap."""

@@ -179,6 +179,7 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        page.add("dpdkrouter_bgp_feed_tap", bgp["feed"] == "tap")
         for row in bgp["peers"]:
             peer = row["address"]
             page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)
