@@ -71,7 +71,7 @@ class InstancePaths:
         return self.run / "bgp.sock"
 
     def pid_file(self, program: str) -> Path:
-        """The lock of `fastpath` or `control` (dpdkrouter/lock.py): its process's id stands in it."""
+        """The lock of `fastpath`, `control` or `bgp`: its process's id stands in it."""
         return self.run / f"{program}.lock"
 
 
