@@ -193,10 +193,15 @@ def _prefix(value: object) -> Prefix:
     network = ip_network(written, strict=False)
     if str(network.network_address) != str(ip_address(written.partition("/")[0])):
         raise RefusedError(f"must have no bits set beyond its length (did you mean {network}?)")
+    routed(network)
+    return network
+
+
+def routed(network: Prefix) -> None:
+    """Refuses prefixes that are never looked up."""
     for special in NOT_ROUTED:
         if network.prefixlen >= special.prefixlen and network.network_address in special:
             raise RefusedError(f"must be a unicast prefix, not one of {special}")
-    return network
 
 
 def _mac(value: object) -> str:
