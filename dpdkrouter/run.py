@@ -27,7 +27,7 @@ from dpdkrouter.lock import InstanceLock, refuse_running
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 log = logging.getLogger("run")
 

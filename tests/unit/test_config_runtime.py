@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import Config, InstancePaths, Machine, check_runtime, parse
-from dpdkrouter.config.runtime import hugepages, needed_pages
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.runtime import Machine, check_runtime, hugepages, needed_pages
+from dpdkrouter.config.schema import Config
 from dpdkrouter.config.size import route_segment_bytes
 
 MIB = 1 << 20
