@@ -9,7 +9,7 @@
     │   └── NotFoundError          4  ... since what it names is not there
     ├── AlreadyRunningError        1  this program of this router runs already
     ├── SegmentError               1  a shared-memory segment cannot be made or used
-    │   ├── SegmentMissingError    1  ... it is not there
+    │   ├── SegmentMissingError    3  ... it is not there: its program never ran
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
     ├── ApiError                   1  the API socket cannot be made
@@ -105,6 +105,8 @@ class SegmentError(DpdkrouterError):
 
 class SegmentMissingError(SegmentError):
     """The segment's file is not there."""
+
+    exit_code = 3
 
 
 class SegmentVersionError(SegmentError):

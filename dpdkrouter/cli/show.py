@@ -11,7 +11,13 @@ import typer
 
 from dpdkrouter.cli import render
 from dpdkrouter.cli.instance import HUNG_S, AsJson, chosen, control_note, counters
-from dpdkrouter.errors import ControlUnreachableError, RequestError, SegmentError, SegmentMissingError
+from dpdkrouter.errors import (
+    ControlUnreachableError,
+    InstanceError,
+    RequestError,
+    SegmentError,
+    SegmentMissingError,
+)
 
 if TYPE_CHECKING:
     from dpdkrouter.segment import LcoreState, StatsReader
@@ -77,7 +83,12 @@ def _table(found: dict[str, Any]) -> None:
 
 
 def _collect() -> dict[str, Any]:
-    found: dict[str, Any] = {"router": chosen.paths().name, "fast_path": _fast_path(), "bgp": None}
+    paths = chosen.paths()
+    if not any(path.exists() for path in (paths.run, paths.routes, paths.stats)):
+        raise InstanceError(
+            f"router {paths.name}: not here: neither {paths.run} nor its segments exist; `dpdkrouter run`"
+        )
+    found: dict[str, Any] = {"router": paths.name, "fast_path": _fast_path(), "bgp": None}
     _table(found)
     api = chosen.api()
     try:

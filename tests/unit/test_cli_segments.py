@@ -131,7 +131,8 @@ class TestWithoutControl:
 
 
 def test_router_that_is_not_there() -> None:
-    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=1)
+    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=3)
+    assert "router nowhere: not here" in run("status", name="nowhere", code=3)
 
 
 @pytest.fixture
