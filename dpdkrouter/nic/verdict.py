@@ -114,7 +114,7 @@ def judge_bind(facts: Facts, device: PciDevice, together: Collection[str] = (), 
     obstacles = (
         *_unsuitable(device, driver),
         *_kernel_lacks(facts.vfio, device),
-        *_group(facts, device, together),
+        *group_obstacles(facts, device, together),
         *held,
         *_carries(facts.usage, device),
     )
@@ -191,7 +191,8 @@ def _kernel_lacks(vfio: Vfio, device: PciDevice) -> list[Obstacle]:
     return found
 
 
-def _group(facts: Facts, device: PciDevice, together: Collection[str]) -> list[Obstacle]:
+def group_obstacles(facts: Facts, device: PciDevice, together: Collection[str]) -> list[Obstacle]:
+    """What keeps VFIO from opening a device's group."""
     others = [
         other
         for other in group_members(facts.devices, device.group)

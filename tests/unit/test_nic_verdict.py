@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 A, B = "0000:01:00.0", "0000:02:00.0"
 TESTPMD = Process(99, "testpmd")
+GROUP = "shares IOMMU group 7 with"
+OWN = "put the card into a slot with a group of its own"
 
 
 @pytest.fixture
@@ -55,19 +57,11 @@ def test_a_loaded_vfio_pci_is_not_loaded_again(kernel: FakeKernel) -> None:
 
 def test_other_devices_of_the_group_are_named(kernel: FakeKernel) -> None:
     kernel.nic(B, IGB, driver="igb", group=7)
-    assert obstacles(judged(kernel)) == [
-        (
-            "shares IOMMU group 7 with 0000:02:00.0 (8086:10c9, driver igb): bind them together, or put the card into a slot "
-            "with a group of its own"
-        )
-    ]
+    assert obstacles(judged(kernel)) == [f"{GROUP} 0000:02:00.0 (8086:10c9, driver igb): bind them together, or {OWN}"]
     assert judged(kernel, together=(A, B)).action is Action.BIND
     kernel.nic("0000:00:1f.3", SOUND, driver="snd_hda_intel", pci_class="0x040300", group=7)
     assert obstacles(judged(kernel, together=(A, B), force=True)) == [
-        (
-            "shares IOMMU group 7 with 0000:00:1f.3 (8086:a170, driver snd_hda_intel): put the card into a slot with a group "
-            "of its own"
-        )
+        f"{GROUP} 0000:00:1f.3 (8086:a170, driver snd_hda_intel): {OWN}"
     ]
 
 
