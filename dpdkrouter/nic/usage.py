@@ -76,6 +76,8 @@ class Usage:
                 words.append(f"carries the default route{on}")
             if subnets:
                 words.append(f"has an address{on}: {', '.join(map(str, subnets))}")
+        if interface.uppers:
+            words.append(f"has {', '.join(interface.uppers)} on top of it")
         return words
 
     def of_device(self, device: PciDevice) -> dict[str, tuple[Process, ...]]:

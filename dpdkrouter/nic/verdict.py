@@ -117,6 +117,7 @@ def judge_bind(facts: Facts, device: PciDevice, together: Collection[str] = (), 
         *group_obstacles(facts, device, together),
         *held,
         *_carries(facts.usage, device),
+        *_hidden(device),
     )
     if any(not (force and obstacle.forceable) for obstacle in obstacles):
         return Verdict(device, driver, Action.REFUSE, "; ".join(o.text for o in obstacles), obstacles)
@@ -216,6 +217,11 @@ def _carries(usage: Usage, device: PciDevice) -> list[Obstacle]:
         for interface in device.interfaces
         for words in usage.of_interface(interface)
     ]
+
+
+def _hidden(device: PciDevice) -> list[Obstacle]:
+    text = "has an interface that is not seen here: it is in another network namespace; --force takes it all the same"
+    return [Obstacle(text, forceable=True)] if device.hidden else []
 
 
 def _bind_steps(facts: Facts, device: PciDevice) -> tuple[Step, ...]:

@@ -165,12 +165,22 @@ def test_what_an_interface_carries_needs_force(kernel: FakeKernel) -> None:
 def test_what_is_on_top_of_an_interface_counts_as_well(kernel: FakeKernel) -> None:
     kernel.link("/sys/class/net/fake0/upper_bond0", "../bond0")
     kernel.link("/sys/class/net/bond0/upper_bond0.7", "../bond0.7")
-    kernel.link("/sys/class/net/bond0.7/upper_fake0", "../fake0")  # a loop must not hang us
+    kernel.link("/sys/class/net/bond0.7/upper_bond0", "../bond0")  # a loop must not hang us
     usage = Usage(addresses={"bond0.7": (ip_interface("192.0.2.1/24"),)}, defaults=frozenset({"bond0"}))
     assert obstacles(judged(kernel, usage=usage)) == [
         "its interface fake0 carries the default route by bond0; --force takes it all the same",
         "its interface fake0 has an address by bond0.7: 192.0.2.1/24; --force takes it all the same",
+        "its interface fake0 has bond0, bond0.7 on top of it; --force takes it all the same",
     ]
+
+
+@pytest.mark.parametrize("below", ["", "/virtio2"])
+def test_an_interface_in_another_namespace(kernel: FakeKernel, below: str) -> None:
+    kernel.detach(A)
+    kernel.path(f"/sys/bus/pci/devices/{A}{below}/net").mkdir(parents=True)
+    (text,) = obstacles(judged(kernel))
+    assert text.startswith("has an interface that is not seen here: it is in another network namespace; --force")
+    assert judged(kernel, force=True).action is Action.BIND
 
 
 def test_a_virtio_nics_interface_is_below_its_virtio_device(tmp_path: Path) -> None:
