@@ -121,7 +121,7 @@ def _open_files(kernel: Kernel) -> dict[str, list[Process]]:
     """Who has what open: sockets and device files of all processes that we may look at."""
     found: dict[str, list[Process]] = {}
     for pid in kernel.names("/proc"):
-        if not pid.isdecimal():
+        if not pid.isdecimal() or int(pid) == os.getpid():  # this process holds only what it inherited
             continue
         targets = {kernel.target(f"/proc/{pid}/fd/{fd}") or "" for fd in kernel.names(f"/proc/{pid}/fd")}
         targets = {target for target in targets if target.startswith(("socket:", "/dev/vfio/", "/dev/uio"))}

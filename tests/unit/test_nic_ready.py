@@ -67,7 +67,7 @@ def test_a_device_in_use_by_another_process_but_not_by_the_router(kernel: FakeKe
     usage = Usage(holders={"/dev/vfio/7": (Process(99, "testpmd"),)})
     found = not_ready(replace(facts(kernel), usage=usage), A, [A])
     assert found is not None
-    assert found.text == "is in use by process 99 (testpmd), which has /dev/vfio/7 open: end that first"
+    assert found.text == "is in use: /dev/vfio/7 is open in process 99 (testpmd); end that first"
     ours = replace(usage, routers=frozenset({99}))
     assert not_ready(replace(facts(kernel), usage=ours), A, [A]) is None
 

@@ -132,6 +132,7 @@ def test_processes_that_hold_devices(tmp_path: Path) -> None:
     fake_process(kernel, 812, "dpdkrouter", "/dev/vfio/7")
     fake_process(kernel, 5, "uio user", "/dev/uio0")
     fake_process(kernel, 6, "bash", "/dev/pts/1")
+    fake_process(kernel, os.getpid(), "dpdkrouter", "/dev/vfio/7")
     assert read_usage(kernel, {}).holders == {
         "/dev/vfio/7": (Process(99, "testpmd"), Process(812, "dpdkrouter")),
         "/dev/uio0": (Process(5, "uio user"),),

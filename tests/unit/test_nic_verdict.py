@@ -40,7 +40,7 @@ def judged(
 def obstacles(verdict: Verdict) -> list[str]:
     assert verdict.action is Action.REFUSE
     assert verdict.steps == ()
-    return [obstacle.text for obstacle in verdict.obstacles]
+    return [str(obstacle) for obstacle in verdict.obstacles]
 
 
 def test_a_nic_that_can_be_bound(kernel: FakeKernel) -> None:
@@ -77,7 +77,7 @@ def test_bridges_and_devices_without_a_kernel_driver_do_not_spoil_a_group(kernel
 def test_a_group_that_a_process_holds(kernel: FakeKernel, node: str) -> None:
     usage = Usage(holders={node: (TESTPMD,), "/dev/vfio/8": (Process(1, "other"),)})
     assert obstacles(judged(kernel, usage=usage, force=True)) == [
-        f"is in use by process 99 (testpmd), which has {node} open: end that first"
+        f"is in use: {node} is open in process 99 (testpmd); end that first"
     ]
 
 
@@ -86,7 +86,7 @@ def test_a_bound_device_in_use(kernel: FakeKernel) -> None:
     kernel.attach(A, "vfio-pci")
     assert judged(kernel).action is Action.NOTHING
     usage = Usage(holders={"/dev/vfio/7": (TESTPMD,)})
-    assert "is in use by process 99 (testpmd)" in obstacles(judged(kernel, usage=usage))[0]
+    assert "is in use: /dev/vfio/7 is open in process 99 (testpmd)" in obstacles(judged(kernel, usage=usage))[0]
     verdict = judged(kernel, usage=replace(usage, routers=frozenset({99})))
     assert verdict.action is Action.NOTHING
     assert verdict.reason == "vfio-pci has it already, in use by a router's process 99 (testpmd)"
@@ -94,7 +94,10 @@ def test_a_bound_device_in_use(kernel: FakeKernel) -> None:
 
 def test_a_uio_device_in_use(kernel: FakeKernel) -> None:
     kernel.put(f"/sys/bus/pci/devices/{A}/uio/uio3/name")
-    assert "which has /dev/uio3 open" in obstacles(judged(kernel, usage=Usage(holders={"/dev/uio3": (TESTPMD,)})))[0]
+    assert (
+        "/dev/uio3 is open in process 99"
+        in obstacles(judged(kernel, usage=Usage(holders={"/dev/uio3": (TESTPMD,)})))[0]
+    )
 
 
 def test_a_kernel_without_vfio(kernel: FakeKernel) -> None:
