@@ -1,0 +1,4 @@
+from dpdkrouter.fib.writer import Writer
+
+class Mender:
+    def __init__(self, writer: Writer) -> None: ...
