@@ -11,6 +11,7 @@
     │   ├── SegmentMissingError    1  ... it is not there
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
+    ├── SnapshotError              1  a snapshot of the table cannot be written, or is none
     ├── ApiError                   1  the API socket cannot be made
     ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
@@ -106,6 +107,10 @@ class SegmentVersionError(SegmentError):
 
 class SegmentSpaceError(SegmentError):
     """The segment's pages cannot be reserved."""
+
+
+class SnapshotError(DpdkrouterError):
+    """A snapshot of the table cannot be written, or is damaged."""
 
 
 class ApiError(DpdkrouterError):
