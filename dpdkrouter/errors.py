@@ -10,6 +10,7 @@
     ├── SegmentError               1  a shared-memory segment cannot be made or used
     │   ├── SegmentMissingError    1  ... it is not there
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
+    │   ├── SegmentDamagedError    1  ... what it holds contradicts itself
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
     ├── SnapshotError              1  a snapshot of the table cannot be written, or is none
     ├── ApiError                   1  the API socket cannot be made
@@ -103,6 +104,10 @@ class SegmentMissingError(SegmentError):
 
 class SegmentVersionError(SegmentError):
     """The segment was written with another layout version."""
+
+
+class SegmentDamagedError(SegmentError):
+    """What the segment holds contradicts itself."""
 
 
 class SegmentSpaceError(SegmentError):

@@ -29,6 +29,7 @@ cdef class SegmentAudit:
     cdef readonly uint64_t wrong
     cdef readonly uint64_t mended
     cdef readonly list differences   # the first ones
+    cdef dict buckets_of             # bucket block -> the group that was seen to name it
 
     cdef int forward(self, uint64_t work) except -1
     cdef object note(self, int family, uint64_t hi, uint64_t lo, int length, str what)

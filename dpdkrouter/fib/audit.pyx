@@ -71,6 +71,7 @@ cdef class SegmentAudit:
         if self.block_of == NULL or self.lengths6 == NULL:
             raise MemoryError
         self.differences = []
+        self.buckets_of = {}
 
     def __dealloc__(self):
         free(self.block_of)
@@ -419,27 +420,34 @@ cdef class SegmentAudit:
                                                               + self.header.group_keys.offset)
         cdef uint64_t group
         for group in range(max(1, self.now.at), end):
-            if key[group].members:
-                what = self._group(group, key[group].members)
-                if what:
-                    self.wrong += 1
-                    if len(self.differences) < LISTED:
-                        self.differences.append(Difference(0, b"", int(group), what))
-                    if self.mender is not None:
-                        self.mended += self.mender.group(group)
+            if not key[group].members:
+                continue
+            what, own = self._group(group, key[group].members)
+            if what:
+                self.wrong += 1
+                if len(self.differences) < LISTED:
+                    self.differences.append(Difference(0, b"", int(group), what))
+                if self.mender is not None and what != "damaged key":
+                    self.mended += self.mender.group(group, own)
         self.now.at = end
 
     def _group(self, uint32_t group, int members):
-        """What is wrong with a group, or an empty text."""
+        """(what is wrong with a group, or an empty text; whether its bucket block, if it has one, is its own)."""
         cdef uint32_t word = self.reader.tables.groups[group]
+        cdef uint32_t block = word & ~DR_GROUP_MULTI
         weights = {member.adjacency: member.weight for member, _ in self.reader.group_members(group)}
         if len(weights) != members:
-            return "damaged key"
+            return "damaged key", True
         if any(not self.reader.tables.adjacencies[<uint32_t>index].in_use for index in weights):
-            return "a member is not in use"
+            return "a member is not in use", True
         if members == 1:
-            return "" if word == next(iter(weights)) else "its word is not its only member"
-        if not word & DR_GROUP_MULTI or word & ~DR_GROUP_MULTI >= self.header.max_ecmp_groups:
-            return "its word names no bucket block"
-        found = Counter(self.reader.bucket_adjacencies(group))
-        return "" if found == shares(weights) else "its buckets are not its members' shares"
+            wrong = word != next(iter(weights))
+            return ("its word is not its only member" if wrong else ""), not wrong
+        if not word & DR_GROUP_MULTI or block >= self.header.max_ecmp_groups:
+            return "its word names no bucket block", False
+        other = self.buckets_of.setdefault(block, group)
+        if other != group and self.reader.tables.groups[<uint32_t>other] == word:
+            return "its word names another group's bucket block", False
+        self.buckets_of[block] = group
+        right = Counter(self.reader.bucket_adjacencies(group)) == shares(weights)
+        return ("" if right else "its buckets are not its members' shares"), True

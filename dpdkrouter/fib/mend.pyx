@@ -8,6 +8,7 @@ thread only, between batches.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from dpdkrouter.fib.groups cimport Groups
 from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.table4 cimport Table4
 from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at
@@ -139,11 +140,15 @@ cdef class Mender:
             self.writer.table6.commit(hi, lo, length, leaf)
         return 1
 
-    cdef int group(self, uint32_t group) except -1:
-        """Give a group the word and the buckets that its key says."""
+    cdef int group(self, uint32_t group, bint own_block) except -1:
+        """Give a group the word and the buckets that its key says; its first member alone while no block is free."""
+        cdef Groups hops = self.writer.hops
+        members = hops.members(group)
         try:
             self.writer.begin()
-            self.writer.hops.update(group, self.writer.hops.members(group))
+            if not own_block:
+                dr_store_release_32(&hops.word[group], members[0][0])
+            hops.update(group, members)
         except (TableFullError, ValueError):
             return 0
         finally:

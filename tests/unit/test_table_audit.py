@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpdkrouter.errors import SegmentDamagedError
 from dpdkrouter.fib import Fib, FibReader
 from dpdkrouter.fib.audit import SegmentAudit
 from dpdkrouter.fib.limits import layout
@@ -220,3 +221,40 @@ def test_a_walk_between_batches_finds_nothing(fib: Fib, path: Path) -> None:
                 host = 0x2001 << 112 | choose.getrandbits(9) << 64
                 apply(fib, 6, [(host, choose.choice([64, 66, 128, 93]), choose.choice([0, group])) for _ in range(2)])
             assert walker.differences == []
+
+
+def test_a_bucket_block_that_two_groups_name(fib: Fib) -> None:
+    first = next(group for group, members in fib.groups().items() if len(members) > 1)
+    second = fib.group_create([(2, 1), (4, 1)])
+    poke(fib, "groups", second, "=I", peek(fib, "groups", first, "=I"))
+    assert [one.what for one in audit(fib).differences] == ["its word names another group's bucket block"]
+    assert audit(fib, mend=True).mended == 1
+    assert audit(fib).differences == []
+    assert set(fib.reader.bucket_adjacencies(second)) == {2, 4}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("a group's word",)])
+def test_damage_is_mended_by_whoever_attaches_or_by_the_next_audit(fib: Fib, path: Path, name: str) -> None:
+    """What would make reuse of memory unsafe is mended before anything else; the rest waits for an audit."""
+    rules = routes(fib.reader, 4), routes(fib.reader, 6)
+    for part, element, form, value in damages(fib)[name]:
+        poke(fib, part, element, form, value)
+    fib.close()
+    again = Fib.attach(path)
+    try:
+        if "block" in name or "node" in name:
+            assert name in ("a block's entry", "a block's depth", "a block lost") or audit(again).differences == []
+        audit(again, mend=True)
+        assert audit(again).differences == []
+        assert_right(again)
+        assert (routes(again.reader, 4), routes(again.reader, 6)) == rules
+    finally:
+        again.close()
+
+
+def test_a_damaged_key_is_refused_for_nobody_knows_what_it_was(fib: Fib, path: Path) -> None:
+    poke(fib, "group_keys", 1 * 160, "=H", 65)
+    assert [one.what for one in audit(fib, mend=True).differences] == ["damaged key"]
+    fib.close()
+    with pytest.raises(SegmentDamagedError, match="damaged in groups; remove the file and start again"):
+        Fib.attach(path)
