@@ -1,5 +1,5 @@
 """The segment's own check; see audit.pyx."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from dpdkrouter.fib.mend cimport Mender
 from dpdkrouter.fib.reader cimport FibReader
@@ -41,8 +41,9 @@ cdef class SegmentAudit:
     cdef bint block_right(self, uint32_t index, uint32_t block) noexcept nogil
     cdef bint owns_block(self, uint32_t index) noexcept
     cdef void count_lengths6(self, uint64_t at, uint64_t end) noexcept nogil
-    cdef int longest6(self, uint64_t lengths, int base, uint64_t hi, uint64_t lo) noexcept nogil
-    cdef bint right6(self, uint64_t hi, uint64_t lo, int group) noexcept nogil
-    cdef int group_at(self, uint64_t hi, uint64_t lo) noexcept nogil
+    cdef int64_t longest6(self, uint64_t lengths, int base, uint64_t hi, uint64_t lo) noexcept nogil
+    cdef bint right6(self, uint64_t hi, uint64_t lo, const leaf6 *leaf) noexcept nogil
+    cdef bint shows6(self, const leaf6 *leaf, int64_t at) noexcept nogil
+    cdef int64_t rule_at(self, uint64_t hi, uint64_t lo) noexcept nogil
     cdef uint64_t bad_rule6(self, uint64_t at, uint64_t end, uint64_t *where) noexcept nogil
     cdef bint bad_leaf6(self, uint64_t *hi, uint64_t *lo, uint64_t *left, leaf6 *leaf) noexcept nogil

@@ -18,7 +18,7 @@ from libc.stdlib cimport calloc, free
 from dpdkrouter.fib.mend cimport Mender
 from dpdkrouter.fib.reader cimport FibReader
 from dpdkrouter.fib.rules cimport cover6, find4, find6, mask4, mask_hi, mask_lo, rule6
-from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, same_root6
+from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, same_root6, word6
 from fastpath.atomic cimport dr_load_acquire_16
 from fastpath.layout cimport (DR_GROUP_MULTI, DR_IPV4_EXTENDED, DR_IPV6_UNIT, dr_group_key,
                               dr_route_header, dr_rule4)
@@ -295,18 +295,16 @@ cdef class SegmentAudit:
                 self.lengths6[2 * bucket6(__builtin_bswap64(self.reader.rules6.slot[at].hi_be)) + (length >= 96)] |= \
                     <uint64_t>1 << (length - 32 & 63)
 
-    cdef int group_at(self, uint64_t hi, uint64_t lo) noexcept nogil:
-        """What the rules say of an address; 0: nothing. By the lengths that were there when they were counted."""
+    cdef int64_t rule_at(self, uint64_t hi, uint64_t lo) noexcept nogil:
+        """Slot of the longest rule that covers an address, by the lengths that there were when they were counted."""
         cdef const uint64_t *lengths = self.lengths6 + 2 * bucket6(hi)
-        cdef int group = self.longest6(lengths[1], 96, hi, lo)
-        if group < 0:
-            group = self.longest6(lengths[0], 32, hi, lo)
-        if group < 0:
-            group = self.longest6(self.short6, 0, hi, lo)
-        return group if group > 0 else 0
+        cdef int64_t at = self.longest6(lengths[1], 96, hi, lo)
+        if at < 0:
+            at = self.longest6(lengths[0], 32, hi, lo)
+        return at if at >= 0 else self.longest6(self.short6, 0, hi, lo)
 
-    cdef int longest6(self, uint64_t lengths, int base, uint64_t hi, uint64_t lo) noexcept nogil:
-        """Group of the longest rule, of these lengths, that covers an address; -1: none."""
+    cdef int64_t longest6(self, uint64_t lengths, int base, uint64_t hi, uint64_t lo) noexcept nogil:
+        """Slot of the longest rule, of these lengths, that covers an address; -1: none."""
         cdef int length
         cdef int64_t at
         while lengths:
@@ -315,16 +313,28 @@ cdef class SegmentAudit:
             length += base
             at = find6(&self.reader.rules6, hi & mask_hi(length), lo & mask_lo(length), length)
             if at >= 0:
-                return <int>(self.reader.rules6.slot[at].word >> 16) & 0xFFFF
+                return at
         return -1
 
-    cdef bint right6(self, uint64_t hi, uint64_t lo, int group) noexcept nogil:
-        """Whether the rules say this group of an address. When not, all lengths are tried: one may be new."""
-        cdef int64_t at
-        if group == self.group_at(hi, lo):
-            return True
-        at = cover6(&self.reader.rules6, hi, lo, 129)
-        return group == (0 if at < 0 else <int>(self.reader.rules6.slot[at].word >> 16) & 0xFFFF)
+    cdef bint right6(self, uint64_t hi, uint64_t lo, const leaf6 *leaf) noexcept nogil:
+        """Whether a leaf shows the longest rule at an address, and nothing beyond it.
+
+        When not, all lengths are tried: one may be new.
+        """
+        if leaf.broken:
+            return False
+        return (self.shows6(leaf, self.rule_at(hi, lo))
+                or self.shows6(leaf, cover6(&self.reader.rules6, hi, lo, 129)))
+
+    cdef bint shows6(self, const leaf6 *leaf, int64_t at) noexcept nogil:
+        cdef uint64_t word
+        cdef int length
+        if at < 0:
+            return leaf.word == 0
+        word = self.reader.rules6.slot[at].word
+        length = <int>(word & 0xFF) - 1
+        return leaf.word == word6(length, (word >> 16) & 0xFFFF) and not (
+            (leaf.first_hi ^ leaf.last_hi) & mask_hi(length) or (leaf.first_lo ^ leaf.last_lo) & mask_lo(length))
 
     def _rules6(self, uint64_t end):
         cdef uint64_t where[3]
@@ -344,7 +354,7 @@ cdef class SegmentAudit:
                     self.mended += self.mender.drop6(at)
                     self.now.at = at
             else:
-                self.note(6, hi, lo, (rule.word & 0xFF) - 1, "at an end of this rule the table shows another group")
+                self.note(6, hi, lo, (rule.word & 0xFF) - 1, "at an end of this rule the table shows another one")
                 if self.mender is not None:
                     self.mended += self.mender.leaf6(where[1], where[2])
         self.now.at = end
@@ -373,7 +383,7 @@ cdef class SegmentAudit:
             for edge in range(1 + (next_hi != 0 or next_lo != 0)):
                 where[1], where[2] = (next_hi, next_lo) if edge else (hi, lo)
                 leaf6_at(self.root6, self.trie, self.units, where[1], where[2], &leaf)
-                if leaf.broken or not self.right6(where[1], where[2], leaf.group):
+                if not self.right6(where[1], where[2], &leaf):
                     return at
         return end
 
@@ -389,7 +399,7 @@ cdef class SegmentAudit:
                 wrong = self.bad_leaf6(&hi, &lo, &left, &leaf)
             if wrong:
                 self.note(6, hi, lo, leaf.bits,
-                          "damaged node" if leaf.broken else "the table shows another group than the rules say")
+                          "damaged node" if leaf.broken else "the table shows what no rule says")
                 if self.mender is not None:
                     self.mended += self.mender.leaf6(hi, lo)
             lo = leaf.last_lo + <uint64_t>1
@@ -403,11 +413,11 @@ cdef class SegmentAudit:
         """Go on from an address to the first leaf that is wrong, or until the work or the trie ends."""
         while True:
             leaf6_at(self.root6, self.trie, self.units, hi[0], lo[0], leaf)
-            same_root6(self.root6, leaf)
             self.entries += 1
             left[0] -= 1
-            if leaf.broken or not self.right6(hi[0], lo[0], leaf.group):
+            if not self.right6(hi[0], lo[0], leaf):
                 return True
+            same_root6(self.root6, leaf)
             if not left[0] or leaf.last_hi == leaf.last_lo == ~<uint64_t>0:
                 return False
             lo[0] = leaf.last_lo + 1

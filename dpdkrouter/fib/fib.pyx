@@ -118,15 +118,23 @@ cdef class Fib(Writer):
 
     def _mend(self):
         """Mend twice: what needs memory waits until it is known what is free."""
-        for _ in range(2):
-            audit = SegmentAudit(self.reader, Mender(self))
-            self.mending = True
-            while audit.step():
-                pass
-            self.mending = False
-            log.error("%s: %d of %d differences mended, the first: %s", self.mapping.path, audit.mended, audit.wrong,
-                      audit.differences[0] if audit.differences else "none")
+        mender = Mender(self)
+        self._audit(mender)
+        try:
             self.recover()
+        except SegmentDamagedError:    # nodes that two entries name may show what is right, and yet cannot stay
+            mender.detach6()
+            self.recover()
+        self._audit(mender)
+
+    def _audit(self, mender):
+        audit = SegmentAudit(self.reader, mender)
+        self.mending = True
+        while audit.step():
+            pass
+        self.mending = False
+        log.error("%s: %d of %d differences mended, the first: %s", self.mapping.path, audit.mended, audit.wrong,
+                  audit.differences[0] if audit.differences else "none")
 
     @classmethod
     def open(cls, path, limits, str name="router", stats_path=None, *, uint32_t grace_queue=65536):

@@ -11,10 +11,10 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from dpdkrouter.fib.groups cimport Groups
 from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.table4 cimport Table4
-from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at
+from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, word6
 from dpdkrouter.fib.writer cimport Writer
-from fastpath.atomic cimport dr_store_release_16, dr_store_release_32
-from fastpath.layout cimport DR_IPV4_EXTENDED
+from fastpath.atomic cimport dr_store_release_16, dr_store_release_32, dr_store_release_64
+from fastpath.layout cimport DR_IPV4_EXTENDED, DR_IPV6_CHILD, DR_IPV6_ROOT_BITS
 
 from dpdkrouter.fib.records import TableFullError
 
@@ -109,7 +109,7 @@ cdef class Mender:
             length = <int>(self.writer.rules6.slot[at].word & 0xFF) - 1
             if not ((leaf.first_hi ^ leaf.last_hi) & mask_hi(length) or (leaf.first_lo ^ leaf.last_lo)
                     & mask_lo(length)):
-                value = <uint32_t>length << 16 | <uint32_t>(self.writer.rules6.slot[at].word >> 16) & 0xFFFF
+                value = word6(length, (self.writer.rules6.slot[at].word >> 16) & 0xFFFF)
                 break
         self.writer.begin()
         dr_store_release_32(leaf.at, value)
@@ -134,11 +134,27 @@ cdef class Mender:
             if (hi > last_hi or hi == last_hi and lo > last_lo
                     or end_hi < first_hi or end_hi == first_hi and end_lo < first_lo):
                 continue
-            leaf = <uint32_t>length << 16 | <uint32_t>(rule.word >> 16) & 0xFFFF
+            leaf = word6(length, (rule.word >> 16) & 0xFFFF)
             if not self.writer.table6.prepare(hi, lo, length, leaf):
                 return 0
             self.writer.table6.commit(hi, lo, length, leaf)
         return 1
+
+    def detach6(self) -> None:
+        """Let the whole IPv6 table show only what its root can: an audit brings the longer rules back."""
+        cdef uint32_t i
+        cdef int64_t at
+        cdef uint32_t leaf
+        self.writer.begin()
+        for i in range(1 << DR_IPV6_ROOT_BITS):
+            if self.writer.table6.root[i] & DR_IPV6_CHILD:
+                at = cover6(&self.writer.rules6, <uint64_t>i << (64 - DR_IPV6_ROOT_BITS), 0, DR_IPV6_ROOT_BITS + 1)
+                leaf = 0
+                if at >= 0:
+                    leaf = word6(<int>(self.writer.rules6.slot[at].word & 0xFF) - 1,
+                                 (self.writer.rules6.slot[at].word >> 16) & 0xFFFF)
+                dr_store_release_32(&self.writer.table6.root[i], leaf)
+        dr_store_release_64(&self.writer.header.generation, self.writer.header.generation + 1)
 
     cdef int group(self, uint32_t group, bint own_block) except -1:
         """Give a group the word and the buckets that its key says; its first member alone while no block is free."""

@@ -2,7 +2,7 @@
 
 Besides the table's writer and its lookup the one place that knows the trie's layout.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dpdkrouter.fib.node6 cimport entries_of, node_at, node_base, run_of, runs_of, slot_at, starts_of, units_for
 from fastpath.atomic cimport dr_load_acquire_32
@@ -13,17 +13,21 @@ cdef extern from *:
 
 cdef enum:
     LEVELS6 = 18         # nodes that an address of 128 bits passes
-    LEAF6_GROUP = 0x7FFF
 
 cdef struct leaf6:
     uint32_t *at         # the entry
-    int group
+    uint32_t word        # what stands there
     int bits             # of the address that lead to it; it may answer for several slots of so many
     bint broken          # it names what cannot be a node
     uint64_t first_hi    # the addresses that the entry answers for
     uint64_t first_lo
     uint64_t last_hi
     uint64_t last_lo
+
+
+cdef inline uint32_t word6(int length, uint16_t group) noexcept nogil:
+    """What stands where a rule is shown; length -1: where none is."""
+    return 0 if length < 0 else <uint32_t>length << 16 | group
 
 
 cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_t hi, uint64_t lo,
@@ -58,7 +62,7 @@ cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_
             after += 1
         level += 1
     leaf.at = at
-    leaf.group = <int>(entry & LEAF6_GROUP)
+    leaf.word = entry
     place = (<u128>hi << 64 | <u128>lo) >> (128 - leaf.bits)
     leaf.first_hi = <uint64_t>(((place - <u128>before) << (128 - leaf.bits)) >> 64)
     leaf.first_lo = <uint64_t>((place - <u128>before) << (128 - leaf.bits))

@@ -116,6 +116,7 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
         "a block lost": [("ipv4_root", extended, "=H", 1), ("ipv4_depth", extended, "=B", 0)],
         "a root leaf of no rule's": [("ipv6_root", 0x50000, "=I", 20 << 16 | 3)],
         "a leaf of another group": [("ipv6_trie", leaf, "=I", 33 << 16 | 3)],
+        "a leaf of another length": [("ipv6_trie", leaf, "=I", peek(fib, "ipv6_trie", leaf, "=I") ^ 1 << 16)],
         "a leaf that has lost its rule": [("ipv6_trie", leaf, "=I", 0)],
         "a node that is not there": [("ipv6_root", child, "=I", CHILD | 0x7FFFFFF)],
         "a node without a run": [("ipv6_trie", node, "=I", 0)],
@@ -128,8 +129,8 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
 NAMES = (
     "an entry of no rule's", "an entry of another group", "a depth too great", "a depth too small", "a block's entry",
     "a block's depth", "a block that is not there", "a block that two name", "a block lost",
-    "a root leaf of no rule's", "a leaf of another group", "a leaf that has lost its rule", "a node that is not there",
-    "a node without a run", "a group's word", "a group's block", "a bucket",
+    "a root leaf of no rule's", "a leaf of another group", "a leaf of another length", "a leaf that has lost its rule",
+    "a node that is not there", "a node without a run", "a group's word", "a group's block", "a bucket",
 )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def test_a_difference_says_where_and_what(fib: Fib) -> None:
     poke(fib, "groups", 1, "=I", 2)
     assert [str(one) for one in audit(fib).differences] == [
         "192.0.0.0/24: the table shows what no rule says",
-        "5000::/20: the table shows another group than the rules say",
+        "5000::/20: the table shows what no rule says",
         "group 1: its word is not its only member",
     ]
 
