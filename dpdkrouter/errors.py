@@ -11,7 +11,9 @@
     ├── SegmentError               1  a shared-memory segment cannot be made or used
     │   ├── SegmentMissingError    3  ... it is not there: its program never ran
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
+    │   ├── SegmentDamagedError    1  ... what it holds contradicts itself
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
+    ├── SnapshotError              1  a snapshot of the table cannot be written, or is none
     ├── ApiError                   1  the API socket cannot be made
     ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
@@ -116,8 +118,16 @@ class SegmentVersionError(SegmentError):
     """The segment was written with another layout version."""
 
 
+class SegmentDamagedError(SegmentError):
+    """What the segment holds contradicts itself."""
+
+
 class SegmentSpaceError(SegmentError):
     """The segment's pages cannot be reserved."""
+
+
+class SnapshotError(DpdkrouterError):
+    """A snapshot of the table cannot be written, or is damaged."""
 
 
 class ApiError(DpdkrouterError):

@@ -18,6 +18,7 @@ from dpdkrouter.errors import (
     SegmentError,
     SegmentMissingError,
 )
+from dpdkrouter.fib.room import room
 
 if TYPE_CHECKING:
     from dpdkrouter.segment import LcoreState, StatsReader
@@ -77,9 +78,10 @@ def _table(found: dict[str, Any]) -> None:
                 part: {"used": use.used, "max": use.maximum, "key": f"table.{use.key}"}
                 for part, use in table.use().items()
             }
+            found["room"] = room(table.use())
     except SegmentError as error:
         found["control"] = {"state": str(error), "pid": 0}
-        found["table"] = {}
+        found["table"], found["room"] = {}, {}
 
 
 def _collect() -> dict[str, Any]:
@@ -120,6 +122,12 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         lines["api"] = control["error"]
     if "prefixes" in control:
         lines["rib"] = f"{control['prefixes']['ipv4']} IPv4, {control['prefixes']['ipv6']} IPv6 prefixes"
+    if found["room"]:
+        more = found["room"]
+        lines["room for"] = (
+            f"{more['ipv4']} IPv4 routes up to /24, {more['ipv4_longer']} longer ones in /24s of their own, "
+            f"about {more['ipv6']} IPv6 routes"
+        )
     if control.get("refused"):
         lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
     if found["bgp"]:
