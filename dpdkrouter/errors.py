@@ -19,6 +19,7 @@
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
     ├── BgpError                   1  ExaBGP cannot be configured or started
+    │   └── FeedBrokenError        1  ... or what comes from it is no feed
     └── NicError                   1  a NIC cannot be bound or restored; every problem found is a line
         ├── NicAddressError        2  ... what was given is no PCI address
         └── NicMissingError        4  ... this machine has no such device
@@ -148,6 +149,10 @@ class HostError(DpdkrouterError):
 
 class BgpError(DpdkrouterError):
     """ExaBGP cannot be configured or started."""
+
+
+class FeedBrokenError(BgpError):
+    """What comes over the feed's socket is neither JSON lines nor frames of the tap."""
 
 
 class NicError(DpdkrouterError):

@@ -235,7 +235,7 @@ class Methods:
         return {
             "router_id": str(router.id) if router.id else None,
             "asn": router.asn,
-            "feed": "json" if self._control.feed.connected else "absent",
+            "feed": self._control.sessions.feed or "absent",
             "peers": [
                 {
                     "address": v.peer,

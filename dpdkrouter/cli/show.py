@@ -95,7 +95,8 @@ def _collect() -> dict[str, Any]:
     api = chosen.api()
     try:
         found["control"].update(api.call("status"))
-        found["bgp"] = api.call("bgp.summary")["peers"]
+        summary = api.call("bgp.summary")
+        found["bgp"], found["bgp_feed"] = summary["peers"], summary["feed"]
     except (ControlUnreachableError, RequestError) as error:
         found["control"]["error"] = str(error)
     return found
@@ -132,7 +133,7 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
     if found["bgp"]:
         up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
-        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up"
+        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up, ExaBGP feed {found['bgp_feed']}"
     return lines
 
 
