@@ -88,6 +88,12 @@ SERIES = (
     ),
     Series("dpdkrouter_routes", "gauge", "Best routes.", ("family", "source")),
     Series("dpdkrouter_writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
+    Series(
+        "dpdkrouter_table_audit_differences",
+        "gauge",
+        "Where the route segment was not what the RIB says, by the last audit.",
+    ),
+    Series("dpdkrouter_table_audit_age_seconds", "gauge", "Time since the last audit in the background ended."),
     # BGP
     Series(
         "dpdkrouter_bgp_feed_tap", "gauge", "1 while UPDATEs come from ExaBGP's tap; 0: by its slow JSON feed, or not."

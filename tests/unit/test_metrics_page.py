@@ -41,6 +41,7 @@ class Control:
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
+        self.audit: dict[str, Any] | None = {"differences": 3, "age_s": 12.5}
 
     def route_summary(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         self.threads.add(threading.get_ident())
@@ -61,6 +62,9 @@ class Control:
         }
         down = {"address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
         return {"feed": "tap", "peers": [up, down]}
+
+    def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
+        return self.audit
 
 
 @dataclass
@@ -188,6 +192,15 @@ def test_ports_and_lcores(router: Router, stats: Segment) -> None:
     assert value(found, "dpdkrouter_lcore_cycles_total", lcore="5", state="idle") == 81
     lcores = {labels for name, labels in found if name == "dpdkrouter_lcore_received_packets_total"}
     assert lcores == {(("lcore", "4"),), (("lcore", "5"),)}, "the workers, by CPU"
+
+
+def test_the_last_audit_once_there_is_one(router: Router) -> None:
+    with router.serving():
+        found = samples(router.scrape())
+        assert value(found, "dpdkrouter_table_audit_differences") == 3
+        assert value(found, "dpdkrouter_table_audit_age_seconds") == 12.5
+        router.control.audit = None
+        assert not [name for name, _ in samples(router.scrape()) if "audit" in name]
 
 
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
