@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
+from dpdkrouter.bgp.policies import checks, import_policy
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -87,6 +88,7 @@ class Control:
             {str(neighbor.address): next_hops(config, neighbor) for neighbor in (bgp.neighbors if bgp else ())},
             self.sessions,
             self.started,
+            {str(n.address): (import_policy(config, n), checks(config, n)) for n in (bgp.neighbors if bgp else ())},
         )
         self.host = HostStack(config, self.programmer)
         self.stats: StatsReader | None = None

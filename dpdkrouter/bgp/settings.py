@@ -9,7 +9,7 @@ from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
 
 if TYPE_CHECKING:
     from dpdkrouter.config import Config
-    from dpdkrouter.config.schema import BgpNeighbor
+    from dpdkrouter.config.bgp import BgpNeighbor
 
 _VERSIONS = {"ipv4": 4, "ipv6": 6}
 

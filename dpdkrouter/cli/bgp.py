@@ -59,10 +59,16 @@ def routes(
     prefix: OnlyPrefix = None,
     peer: Annotated[str | None, typer.Option(help="Only from this peer.")] = None,
     family: OnlyFamily = None,
+    received: Annotated[bool, typer.Option("--received", help="All that were sent; the default.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Only those that are used.")] = False,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Only those that policy or checks refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the routes that peers have sent."""
-    params = {"prefix": prefix, "peer": peer, "family": family}
+    if received + best + rejected > 1:
+        raise typer.BadParameter("--received, --best and --rejected exclude each other")
+    which = "rejected" if rejected else "best" if best else None
+    params = {"prefix": prefix, "peer": peer, "family": family, "which": which}
     found = chosen.api().stream("bgp.routes", **{key: value for key, value in params.items() if value})
     if as_json:
         count = render.json_list(found)
@@ -79,7 +85,7 @@ def routes(
                     one["origin"],
                     one["med"],
                     one["local_pref"],
-                    one["reason"],
+                    one["policy"] if one["rejected"] else one["reason"],
                 )
                 for one in found
             ),
@@ -97,3 +103,42 @@ def announced(as_json: AsJson = False) -> None:
         render.json_list(found)
     else:
         render.rows(("prefix", "peer"), ((one["prefix"], one["peer"]) for one in found))
+
+
+@app.command("neighbor")
+def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], as_json: AsJson = False) -> None:
+    """Show one session: its state, its policy and what that refuses."""
+    found = chosen.api().call("bgp.neighbor", peer=peer)
+    if as_json:
+        render.as_json(found)
+        return
+    imports = found["import"]
+    lengths = imports["max_length"]
+    render.facts(
+        {
+            "peer": found["address"],
+            "AS": found["asn"],
+            "description": found["description"],
+            "state": f"{found['state']} for {render.duration(found['since_s'])}, {found['flaps']} flaps",
+            "last error": found["last_error"],
+            "prefixes": _families(found["prefixes"]),
+            "waits for End-of-RIB": ", ".join(found["pending"]),
+            "stale": _families(found["stale"]),
+            "rejected": _families(found["rejected"]),
+            "import policy": imports["policy"] or "none: all is refused (RFC 8212)",
+            "bogons": "refused" if imports["bogons"] else "accepted",
+            "own prefixes": ", ".join(imports["own_prefixes"]) or "not checked",
+            "longest prefixes": f"/{lengths['ipv4']} (IPv4), /{lengths['ipv6']} (IPv6)",
+            "blackhole community": "obeyed" if imports["blackhole"] else "ignored",
+        }
+    )
+    if found["verdicts"]:
+        render.rows(
+            ("policy or check", "ipv4", "ipv6"),
+            ((text, count["ipv4"], count["ipv6"]) for text, count in found["verdicts"].items()),
+            numbers=("ipv4", "ipv6"),
+        )
+
+
+def _families(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {family}" for family, count in counts.items())

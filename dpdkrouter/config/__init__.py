@@ -4,6 +4,7 @@
 `check_runtime` is the third, about this machine. `InstancePaths` says where an instance's files are.
 """
 
+from dpdkrouter.config.bgp import Bgp, BgpNeighbor
 from dpdkrouter.config.devices import Device
 from dpdkrouter.config.keys import Key, keys
 from dpdkrouter.config.load import load, parse
@@ -11,8 +12,6 @@ from dpdkrouter.config.paths import InstancePaths, find_instance, running_pid
 from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
 from dpdkrouter.config.runtime import Machine, check_runtime
 from dpdkrouter.config.schema import (
-    Bgp,
-    BgpNeighbor,
     Config,
     FastPath,
     Neighbor,

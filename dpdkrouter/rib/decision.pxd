@@ -1,9 +1,9 @@
 """The decision for one prefix: RFC 4271 section 9.1.2.2 step by step, and the order between sources.
 
-First every path that may not be used is set aside (loops, RFC 4271 9.1.2 and RFC 4456 8; next hop not
-reachable). BGP paths, eBGP and iBGP together, are decided by the RFC; what wins stands for BGP against the
-other sources, at the place of eBGP or iBGP that it came by. So local preference rules over eBGP against
-iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
+First every path that may not be used is set aside (refused by the import filter; loops, RFC 4271 9.1.2 and
+RFC 4456 8; next hop not reachable). BGP paths, eBGP and iBGP together, are decided by the RFC; what wins stands
+for BGP against the other sources, at the place of eBGP or iBGP that it came by. So local preference rules over
+eBGP against iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
 
 Each step drops every path that is not as good as the best one in that step and writes the step into the
 path it dropped; this is the reason that show commands print. MED is compared within each neighbouring AS
@@ -14,7 +14,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from dpdkrouter.rib.enums cimport Source, Step
 from dpdkrouter.rib.records cimport (
-    NONE, PATH_BEST, PATH_MULTIPATH, AttrRecord, HopRecord, Node, OriginRecord, PathRecord,
+    NONE, PATH_BEST, PATH_MULTIPATH, PATH_REJECTED, AttrRecord, HopRecord, Node, OriginRecord, PathRecord,
 )
 
 
@@ -172,7 +172,9 @@ cdef inline uint32_t gather(Contest* c, uint32_t first) noexcept nogil:
         attr = &c.attrs[record.attr]
         record.flags &= ~(PATH_BEST | PATH_MULTIPATH)
         record.step = Step.PENDING
-        if attr.excluded:
+        if record.flags & PATH_REJECTED:
+            record.step = Step.POLICY
+        elif attr.excluded:
             record.step = attr.excluded
         elif not c.hops[attr.hopset].reachable:
             record.step = Step.NEXT_HOP

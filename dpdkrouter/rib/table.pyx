@@ -20,7 +20,8 @@ from dpdkrouter.rib.decision cimport Contest, decide_prefix
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_remove
 from dpdkrouter.rib.interns cimport attrs_of, hops_of
 from dpdkrouter.rib.records cimport (
-    HOP_CHANGED, NODE_DIRTY, NODE_FREE, NODE_SOURCE, NONE, PATH_BEST, PATH_MULTIPATH, PATH_STALE, PATH_USED,
+    HOP_CHANGED, NODE_DIRTY, NODE_FREE, NODE_SOURCE, NONE, PATH_BEST, PATH_MULTIPATH, PATH_REJECTED,
+    PATH_STALE, PATH_USED,
     RECORD_LISTED, AttrRecord, HopRecord, Node, PathRecord, list_push, list_reserve, pool_give,
 )
 from dpdkrouter.rib.store cimport Store, Table, nodes_of, paths_of
@@ -272,11 +273,16 @@ cdef class Rib(Store):
                 self.origin_addresses[record.origin], record.path_id, record.attr,
                 self.interns.attributes_of(record.attr), bool(hop.reachable),
                 hop.metric if hop.reachable else 0, bool(record.flags & PATH_STALE),
-                bool(record.flags & PATH_BEST), bool(record.flags & PATH_MULTIPATH), Step(record.step),
+                bool(record.flags & PATH_BEST), bool(record.flags & PATH_MULTIPATH),
+                bool(record.flags & PATH_REJECTED), Step(record.step), self._verdict(record),
             ))
             path = record.next
         found.sort(key=lambda one: (not one.best, not one.multipath, -one.step, one.origin_id, one.path_id))
         return found
+
+    cdef str _verdict(self, const PathRecord* path):
+        filter_ = self.filters[path.origin]
+        return "" if filter_ is None else filter_.text(path.verdict)
 
     def walk(self, family, *, origin=None, best_only=True, after=None, limit=1000):
         """Up to about `limit` paths, from where the chunk before ended (`after`), in no order.
@@ -326,6 +332,7 @@ cdef class Rib(Store):
             one = OriginCounts(
                 i, source, self.origin_addresses[i], pair(self.origins[i].paths), pair(self.origins[i].best),
                 pair(self.origins[i].stale), pair(self.origins[i].looped),
+                pair(self.origins[i].rejected),
             )
             origins.append(one)
             sources.setdefault(source, []).append(one)

@@ -33,6 +33,7 @@ from dpdkrouter.bgp.events import (
 from dpdkrouter.bgp.session import notification_text
 from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source
+from dpdkrouter.rib.imports import ImportFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from dpdkrouter.bgp.configuration import BgpPeer
     from dpdkrouter.bgp.events import Capabilities, Event, PeerState
     from dpdkrouter.bgp.session import Sessions
+    from dpdkrouter.rib.policy import Checks, Policy
     from dpdkrouter.rib.table import Rib
 
 log = logging.getLogger("control.bgp")
@@ -116,9 +118,14 @@ class BgpSource:
         next_hops: Mapping[str, Mapping[str, str]],
         sessions: Sessions,
         now: float,
+        imports: Mapping[str, tuple[Policy | None, Checks]],
     ) -> None:
-        """announced: prefixes by family; next_hops: own address to announce, by peer and family."""
+        """announced: prefixes by family; next_hops: own address to announce, by peer and family.
+
+        imports: policy and checks for what a peer sends, by peer.
+        """
         self._rib = rib
+        self._imports = imports
         self._announced = announced
         self._next_hops = next_hops
         self._sessions = sessions
@@ -129,12 +136,22 @@ class BgpSource:
 
     def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
         source = Source.IBGP if peer.asn == peer.local_asn else Source.EBGP
-        return self._rib.add_origin(source, peer_address=peer.address, router_id=router_id, asn=peer.asn)
+        # Counts and notes of a filter are of one origin.
+        imports = ImportFilter(*self._imports[peer.address])
+        return self._rib.add_origin(
+            source, peer_address=peer.address, router_id=router_id, asn=peer.asn, imports=imports
+        )
 
     def origin_of(self, address: str) -> int | None:
         """The RIB origin of a peer; None for an address that is none."""
         peer = self._peers.get(address)
         return None if peer is None else peer.origin
+
+    def imports_of(self, address: str) -> ImportFilter:
+        """The import filter of a peer."""
+        found = self._rib.import_filter(self._peers[address].origin)
+        assert found is not None, "each peer has one"
+        return found
 
     def announced_to(self) -> Iterable[tuple[str, str]]:
         """(prefix, peer) of all that is announced."""

@@ -22,6 +22,7 @@ from dpdkrouter.bgp.events import (
     Update,
 )
 from dpdkrouter.bgp.session import Sessions
+from dpdkrouter.rib.policy import Checks, Policy
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.sources.bgp import LEARN_S, QUIET_S, BgpSource
 
@@ -46,7 +47,8 @@ class Source:
         self.rib = Rib(asn=65000, router_id=1)
         self.now = 0.0
         hops = {PEER: {"ipv4": "192.0.2.1"}}
-        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, Sessions([peer], 0.0), 0.0)
+        imports = {PEER: (Policy("accept", default=True), Checks())}
+        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, Sessions([peer], 0.0), 0.0, imports)
 
     def note(self, *events: Event) -> list[str]:
         """The lines that ExaBGP gets."""

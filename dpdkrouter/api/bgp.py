@@ -1,0 +1,139 @@
+"""The API's methods about BGP: sessions, what came and went over them, and why. See methods.py."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dpdkrouter.api.common import Params, as_path_text, communities_text, prefix_text, reason_text, walk
+from dpdkrouter.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dpdkrouter.app import Control
+    from dpdkrouter.rib.views import Path
+
+
+class BgpMethods:
+    """Methods of one control process."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def table(self) -> dict[str, Callable[[Params], Any]]:
+        """The methods by name."""
+        return {
+            "bgp.summary": self.bgp_summary,
+            "bgp.neighbor": self.bgp_neighbor,
+            "bgp.routes": self.bgp_routes,
+            "bgp.announced": self.bgp_announced,
+            "bgp.withdraw": self.bgp_withdraw,
+        }
+
+    def bgp_summary(self, _: Params) -> dict[str, Any]:
+        """The sessions."""
+        now = time.monotonic()
+        received = {
+            counts.peer_address: {"ipv4": counts.paths[0], "ipv6": counts.paths[1]}
+            for counts in self._control.rib.counts().origins
+            if counts.peer_address is not None
+        }
+        views = self._control.sessions.view(received)
+        router = self._control.config.router
+        return {
+            "router_id": str(router.id) if router.id else None,
+            "asn": router.asn,
+            "feed": "json" if self._control.feed.connected else "absent",
+            "peers": [
+                {
+                    "address": v.peer,
+                    "asn": v.asn,
+                    "description": v.description,
+                    "state": v.state,
+                    "since_s": round(now - v.since, 1),
+                    "prefixes": dict(v.prefixes),
+                    "updates": v.updates,
+                    "last_error": v.last_error,
+                    "flaps": v.flaps,
+                    "pending": list(v.pending),
+                }
+                for v in views
+            ],
+        }
+
+    def bgp_routes(self, params: Params) -> Iterator[dict[str, Any] | None]:
+        """Paths received from peers, each with what the decision said; `which`: received (all), best, rejected."""
+        peer, which = params.get("peer"), params.get("which", "received")
+        if which not in ("received", "best", "rejected"):
+            raise RequestError(f"which {which!r}: must be received, best or rejected")
+        if peer is not None:
+            self._peer(peer)
+        for family, packed, length in walk(self._control.rib, {**params, "all": True}):
+            yield None
+            for path in self._control.rib.paths(family, packed, length):
+                asked = {"received": True, "best": path.best, "rejected": path.rejected}[which]
+                if asked and path.peer_address is not None and peer in (None, path.peer_address):
+                    yield self._bgp_route(packed, length, path)
+
+    def _bgp_route(self, packed: bytes, length: int, path: Path) -> dict[str, Any]:
+        attributes = path.attributes
+        return {
+            "prefix": prefix_text(packed, length),
+            "peer": path.peer_address,
+            "best": path.best,
+            "stale": path.stale,
+            "as_path": as_path_text(attributes),
+            "origin": attributes.origin.name.lower(),
+            "next_hop": attributes.next_hops[0].address if attributes.next_hops else attributes.kind.name.lower(),
+            "local_pref": attributes.local_pref,
+            "med": attributes.med,
+            "communities": communities_text(attributes),
+            "rejected": path.rejected,
+            "policy": path.verdict,
+            "reason": reason_text(path),
+        }
+
+    def bgp_announced(self, _: Params) -> Iterator[dict[str, Any]]:
+        """What is announced, and to whom."""
+        for prefix, peer in self._control.bgp.announced_to():
+            yield {"prefix": prefix, "peer": peer}
+
+    def bgp_withdraw(self, _: Params) -> dict[str, Any]:
+        """Withdraw what is announced, for good: the router is about to end."""
+        self._control.feed.send(self._control.bgp.withdraw())
+        return {"peers": list(self._control.sessions.up_peers())}
+
+    def bgp_neighbor(self, params: Params) -> dict[str, Any]:
+        """One session: its line of the summary, and what its policy and the checks before it let through."""
+        address = self._peer(params.get("peer"))
+        row = next(row for row in self.bgp_summary({})["peers"] if row["address"] == address)
+        imports = self._control.bgp.imports_of(address)
+        origin = self._control.bgp.origin_of(address)
+        counts = next(one for one in self._control.rib.counts().origins if one.origin_id == origin)
+        checks = imports.checks
+        return {
+            **row,
+            "import": {
+                "policy": imports.policy.name if imports.policy is not None else None,
+                "bogons": bool(checks.bogons),
+                "own_prefixes": [str(prefix) for prefix in checks.own],
+                "max_length": {"ipv4": checks.longest[0], "ipv6": checks.longest[1]},
+                "blackhole": checks.blackhole,
+            },
+            "rejected": by_family(counts.rejected),
+            "stale": by_family(counts.stale),
+            "looped": by_family(counts.looped),
+            "verdicts": {text: by_family(pair) for text, pair in imports.counts().items()},
+        }
+
+    def _peer(self, peer: object) -> str:
+        """The address of a configured peer."""
+        if not isinstance(peer, str) or self._control.bgp.origin_of(peer) is None:
+            raise RequestError(f"peer {peer!r}: no such neighbor in the configuration")
+        return peer
+
+
+def by_family(pair: tuple[int, int]) -> dict[str, int]:
+    """Counts of the RIB by the families' names."""
+    return {"ipv4": pair[0], "ipv6": pair[1]}

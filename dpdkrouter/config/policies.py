@@ -1,0 +1,70 @@
+"""Second pass over prefix lists and policies: names, references and ranges. See semantics.py, which calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dpdkrouter.config.bgp import Bgp, BgpNeighbor, PolicyRule, PrefixRange
+    from dpdkrouter.config.locate import KeyPath
+    from dpdkrouter.config.schema import Config
+
+    Found = Iterator[tuple[KeyPath, str]]
+
+WITHOUT_RULES = ("accept", "reject")  # policies that need no table
+_CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities")
+_CHECKS = ("accept_bogons", "max_length_ipv4", "max_length_ipv6")
+
+
+def lengths(entry: PrefixRange) -> tuple[int, int]:
+    """The least and the largest prefix length of an entry: exact without ge and le."""
+    low = entry.prefix.prefixlen if entry.ge is None else entry.ge
+    if entry.le is not None:
+        return low, entry.le
+    return low, entry.prefix.prefixlen if entry.ge is None else entry.prefix.max_prefixlen
+
+
+def check_policies(config: Config) -> Found:
+    """Names are there once, what is named is there, ranges are such, and no key is without effect."""
+    bgp = config.bgp
+    if bgp is None:
+        return
+    for i, listed in enumerate(bgp.prefix_lists):
+        for j, entry in enumerate(listed.prefixes):
+            low, high = lengths(entry)
+            if not entry.prefix.prefixlen <= low <= high <= entry.prefix.max_prefixlen:
+                yield (
+                    ("bgp", "prefix_list", i, "prefixes", j),
+                    f"must have {entry.prefix.prefixlen} <= ge <= le <= {entry.prefix.max_prefixlen}",
+                )
+    for i, policy in enumerate(bgp.policies):
+        if policy.name in WITHOUT_RULES:
+            yield ("bgp", "policy", i, "name"), "must be another name: every router has this policy"
+        for j, rule in enumerate(policy.rules):
+            for key, allowed in _rule(bgp, rule):
+                yield ("bgp", "policy", i, "rule", j, key), allowed
+    for i, neighbor in enumerate(bgp.neighbors):
+        for key, allowed in _neighbor(config, bgp, neighbor):
+            yield ("bgp", "neighbor", i, key), allowed
+
+
+def _rule(bgp: Bgp, rule: PolicyRule) -> Iterator[tuple[str, str]]:
+    lists = [listed.name for listed in bgp.prefix_lists]
+    if rule.prefix_list is not None and rule.prefix_list not in lists:
+        yield "prefix_list", f"must be the name of a prefix list: {', '.join(lists) or 'there is none'}"
+    if rule.action == "reject":
+        for key in _CHANGES:
+            if key in rule.model_fields_set:
+                yield key, "must be absent in a rule that rejects"
+
+
+def _neighbor(config: Config, bgp: Bgp, neighbor: BgpNeighbor) -> Iterator[tuple[str, str]]:
+    policies = [*WITHOUT_RULES, *(policy.name for policy in bgp.policies)]
+    if neighbor.import_policy is not None and neighbor.import_policy not in policies:
+        yield "import_policy", f"must be the name of a policy: {', '.join(policies)}"
+    if neighbor.asn == config.router.asn:
+        for key in _CHECKS:
+            if key in neighbor.model_fields_set:
+                yield key, "must be absent: what an iBGP neighbour sends is not checked"

@@ -1,0 +1,102 @@
+"""What `bgp` says of peers and their routes, against a real control process that hears a recorded session."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from controlkit import CONFIGURATION, Router
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("root")
+
+V4, V6 = "192.0.2.9", "2001:db8::9"
+ACCEPT = 'import_policy = "accept"\naccept_bogons = true\nmax_length_ipv4 = 25\nmax_length_ipv6 = 128\n'
+POLICY = """
+[[bgp.prefix_list]]
+name = "long"
+prefixes = [{{ prefix = "0.0.0.0/0", ge = 25 }}]
+[[bgp.policy]]
+name = "short"
+default = "accept"
+[[bgp.policy.rule]]
+name = "too fine"
+prefix_list = "long"
+action = "reject"
+"""
+
+
+@contextmanager
+def hearing(directory: Path, first: str = ACCEPT, second: str = ACCEPT, more: str = "") -> Iterator[Router]:
+    """A router whose two peers have sent their routes; these keys are its neighbours'."""
+    head, one, two = CONFIGURATION.split(ACCEPT)
+    router = Router(directory, head + first + one + second + two + more)
+    try:
+        with router.control() as api, router.peers(api):
+            yield router
+    finally:
+        router.remove()
+
+
+def routes(router: Router, *words: str) -> dict[tuple[str, str], Any]:
+    """The rows of `bgp routes` by prefix and peer."""
+    ended = router.cli("bgp", "routes", *words, "--json")
+    assert ended.code == 0, ended.err
+    return {(row["prefix"], row["peer"]): row for row in ended.json}
+
+
+def test_rejected_routes_say_which_rule_refused(tmp_path: Path) -> None:
+    with hearing(tmp_path, first=ACCEPT.replace('"accept"', '"short"'), more=POLICY) as router:
+        (((prefix, peer), row),) = routes(router, "--rejected").items()
+        assert (prefix, peer, row["policy"], row["reason"]) == (
+            "203.0.113.128/25",
+            V4,
+            "policy short: rule too fine",
+            "policy",
+        )
+        received, best = routes(router, "--received"), routes(router, "--best")
+        assert received == routes(router)
+        assert (prefix, peer) in received
+        assert set(best) == {key for key, one in received.items() if one["best"]}
+        assert (prefix, peer) not in best
+        assert "policy short: rule too fine" in router.cli("bgp", "routes", "--rejected").out
+        shown = router.cli("bgp", "neighbor", V4, "--json").json
+        assert shown["import"]["policy"] == "short"
+        assert shown["rejected"] == {"ipv4": 1, "ipv6": 0}
+        assert shown["verdicts"]["policy short: rule too fine"] == {"ipv4": 1, "ipv6": 0}
+        assert router.cli("route", "lookup", "203.0.113.130").code == 4
+
+
+def test_filters_are_on_by_default_and_visible(tmp_path: Path) -> None:
+    with hearing(tmp_path, first='import_policy = "accept"\n') as router:
+        refused = {row["policy"] for row in routes(router, "--rejected").values()}
+        assert refused == {"bogon (RFC 6890)"}
+        text = router.cli("bgp", "neighbor", V4).out
+        for words in ("bogons", "refused", "/24 (IPv4), /48 (IPv6)", "192.0.2.0/24", "bogon (RFC 6890)", "ignored"):
+            assert words in text
+        assert "none: all is refused (RFC 8212)" not in text
+
+
+def test_ebgp_peer_without_a_policy_brings_nothing(tmp_path: Path) -> None:
+    with hearing(tmp_path, first="", second="") as router:
+        rows = routes(router)
+        assert rows
+        assert {row["policy"] for row in rows.values()} == {"no import policy (RFC 8212)"}
+        assert routes(router, "--best") == {}
+        assert "none: all is refused (RFC 8212)" in router.cli("bgp", "neighbor", V6).out
+
+
+def test_peer_that_may_blackhole_is_shown_as_such(tmp_path: Path) -> None:
+    with hearing(tmp_path, first=ACCEPT + "blackhole = true\n") as router:
+        assert "obeyed" in router.cli("bgp", "neighbor", V4).out
+
+
+def test_questions_that_make_no_sense(tmp_path: Path) -> None:
+    with hearing(tmp_path) as router:
+        assert router.cli("bgp", "neighbor", "192.0.2.77").code == 1
+        assert router.cli("bgp", "routes", "--rejected", "--best").code == 2

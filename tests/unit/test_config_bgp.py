@@ -1,0 +1,211 @@
+"""Policies, prefix lists and what a neighbour may ask of them: values, contradictions, and what becomes of them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from dpdkrouter.bgp.bogons import BOGONS
+from dpdkrouter.bgp.policies import checks, import_policy
+from dpdkrouter.config import Config, ConfigErrors, parse
+from dpdkrouter.config.policies import lengths
+from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
+
+BASE = """\
+[router]
+id = "192.0.2.1"
+asn = 65000
+[[port]]
+name = "wan0"
+device = "net_null0"
+addresses = ["192.0.2.1/24", "2001:db8::1/64"]
+[[bgp.neighbor]]
+address = "192.0.2.9"
+asn = 65001
+import_policy = "in"
+accept_bogons = false
+max_length_ipv4 = 25
+max_length_ipv6 = 49
+blackhole = true
+[[bgp.neighbor]]
+address = "192.0.2.10"
+asn = 65000
+[[bgp.prefix_list]]
+name = "list"
+prefixes = ["198.51.100.0/24", { prefix = "203.0.113.0/24", ge = 25, le = 28 }, { prefix = "2001:db8::/32", ge = 48 }]
+[[bgp.policy]]
+name = "in"
+default = "accept"
+[[bgp.policy.rule]]
+name = "first"
+action = "accept"
+prefix_list = "list"
+communities = ["65000:1", "65000:1:2", "no-export"]
+as_path_has = [65001]
+origin_as = [65002]
+neighbor_as = [65003]
+as_path_longer_than = 3
+set_local_pref = 200
+set_med = 10
+add_communities = ["65000:3", "graceful-shutdown"]
+remove_communities = ["1:2:3"]
+[[bgp.policy.rule]]
+action = "reject"
+"""
+ROWS = BASE.splitlines()
+
+
+def config(text: str = BASE) -> Config:
+    return parse(text, "router.toml")
+
+
+def change(row: str, *instead: str, text: str = BASE) -> str:
+    """The text with a row of it replaced."""
+    rows = text.splitlines()
+    place = rows.index(row)
+    return "\n".join([*rows[:place], *instead, *rows[place + 1 :], ""])
+
+
+def problems(text: str) -> list[tuple[str, str, str]]:
+    with pytest.raises(ConfigErrors) as caught:
+        config(text)
+    return [(problem.key, problem.found, problem.allowed) for problem in caught.value.problems]
+
+
+def test_policy_is_what_the_file_says() -> None:
+    made = config()
+    assert made.bgp is not None
+    rules = (
+        Rule(
+            "first",
+            True,
+            (
+                Entry(ip_network("198.51.100.0/24"), 24, 24),
+                Entry(ip_network("203.0.113.0/24"), 25, 28),
+                Entry(ip_network("2001:db8::/32"), 48, 128),
+            ),
+            Match(
+                Communities(frozenset({65000 << 16 | 1, 0xFFFFFF01}), frozenset({(65000, 1, 2)})),
+                path_has=frozenset({65001}),
+                origin_as=frozenset({65002}),
+                neighbour_as=frozenset({65003}),
+                longer_than=3,
+            ),
+            Change(
+                200,
+                10,
+                add=Communities(frozenset({65000 << 16 | 3, 0xFFFF0000})),
+                remove=Communities(large=frozenset({(1, 2, 3)})),
+            ),
+        ),
+        Rule("2", False),
+    )
+    assert import_policy(made, made.bgp.neighbors[0]) == Policy("in", rules, default=True)
+
+
+def test_checks_are_of_ebgp_peers() -> None:
+    made = config()
+    assert made.bgp is not None
+    own = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))
+    assert checks(made, made.bgp.neighbors[0]) == Checks(BOGONS, own, (25, 49), blackhole=True)
+    assert checks(made, made.bgp.neighbors[1]) == Checks()
+    lenient = config(change("accept_bogons = false", "accept_bogons = true"))
+    assert lenient.bgp is not None
+    assert checks(lenient, lenient.bgp.neighbors[0]).bogons == ()
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("accept", True), ("reject", False)])
+def test_policies_that_need_no_table(name: str, wanted: bool) -> None:
+    made = config(change('import_policy = "in"', f'import_policy = "{name}"'))
+    assert made.bgp is not None
+    assert import_policy(made, made.bgp.neighbors[0]) == Policy(name, (), default=wanted)
+
+
+def test_without_a_policy() -> None:
+    made = config(change('import_policy = "in"'))
+    assert made.bgp is not None
+    assert import_policy(made, made.bgp.neighbors[0]) is None, "RFC 8212"
+    assert import_policy(made, made.bgp.neighbors[1]) == Policy("accept", (), default=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("", (24, 24)),
+        (", ge = 25", (25, 32)),
+        (", le = 30", (24, 30)),
+        (", ge = 26, le = 26", (26, 26)),
+    ],
+)
+def test_lengths_of_an_entry(written: str, wanted: tuple[int, int]) -> None:
+    made = config(change(ROWS[20], f'prefixes = [{{ prefix = "198.51.100.0/24"{written} }}]'))
+    assert made.bgp is not None
+    assert lengths(made.bgp.prefix_lists[0].prefixes[0]) == wanted
+
+
+NEIGHBOR, RULE = "bgp.neighbor[0]", "bgp.policy[0].rule[0]"
+WRONG = [
+    ("max_length_ipv4 = 25", "max_length_ipv4 = 33", f"{NEIGHBOR}.max_length_ipv4", "33", "between 8 and 32"),
+    ("max_length_ipv6 = 49", "max_length_ipv6 = 15", f"{NEIGHBOR}.max_length_ipv6", "15", "between 16 and 128"),
+    ("blackhole = true", "blackhole = 1", f"{NEIGHBOR}.blackhole", "1", "true or false"),
+    ("accept_bogons = false", 'accept_bogons = "no"', f"{NEIGHBOR}.accept_bogons", '"no"', "true or false"),
+    ('import_policy = "in"', 'import_policy = "out"', f"{NEIGHBOR}.import_policy", '"out"', "accept, reject, in"),
+    ('default = "accept"', 'default = "drop"', "bgp.policy[0].default", '"drop"', 'one of "accept", "reject"'),
+    ('name = "in"', 'name = "accept"', "bgp.policy[0].name", '"accept"', "every router has this policy"),
+    ('action = "accept"', 'action = "continue"', f"{RULE}.action", '"continue"', 'one of "accept", "reject"'),
+    ('prefix_list = "list"', 'prefix_list = "lost"', f"{RULE}.prefix_list", '"lost"', "prefix list: list"),
+    ("as_path_has = [65001]", "as_path_has = [0]", f"{RULE}.as_path_has[0]", "0", "between 1 and 4294967294"),
+    ("origin_as = [65002]", 'origin_as = ["x"]', f"{RULE}.origin_as[0]", '"x"', "must be a whole number"),
+    ("neighbor_as = [65003]", "neighbor_as = 65003", f"{RULE}.neighbor_as", "65003", "an array of AS numbers"),
+    ("as_path_longer_than = 3", "as_path_longer_than = -1", f"{RULE}.as_path_longer_than", "-1", "between 0 and 1000"),
+    ("set_local_pref = 200", "set_local_pref = 4294967296", f"{RULE}.set_local_pref", "4294967296", "between 0 and"),
+    ("set_med = 10", "set_med = -1", f"{RULE}.set_med", "-1", "between 0 and 4294967295"),
+]
+
+
+@pytest.mark.parametrize(("row", "instead", "key", "found", "allowed"), WRONG, ids=[wrong for _, wrong, *_ in WRONG])
+def test_wrong_values(row: str, instead: str, key: str, found: str, allowed: str) -> None:
+    ((where, value, said),) = [one for one in problems(change(row, instead)) if one[0].startswith(key)]
+    assert (where, value) == (key, found)
+    assert allowed in said
+
+
+@pytest.mark.parametrize("written", ["1", "1:2:3:4", "65536:1", "1:65536", "-1:1", "01:1", "4294967296:0:0", "no", ""])
+def test_no_communities(written: str) -> None:
+    ((key, _, allowed),) = problems(change('remove_communities = ["1:2:3"]', f'remove_communities = ["{written}"]'))
+    assert key == f"{RULE}.remove_communities[0]"
+    assert "such as" in allowed
+
+
+@pytest.mark.parametrize("entry", ["ge = 23", "le = 23", "ge = 30, le = 29", "le = 33", "ge = 33"])
+def test_ranges_that_are_none(entry: str) -> None:
+    ((key, _, allowed),) = problems(change(ROWS[20], f'prefixes = [{{ prefix = "198.51.100.0/24", {entry} }}]'))
+    assert key == "bgp.prefix_list[0].prefixes[0]"
+    assert allowed == "must have 24 <= ge <= le <= 32"
+
+
+def test_rule_that_rejects_changes_nothing() -> None:
+    text = change('action = "reject"', 'action = "reject"', "set_med = 1", 'add_communities = ["1:1"]')
+    assert {key for key, _, _ in problems(text)} == {
+        "bgp.policy[0].rule[1].set_med",
+        "bgp.policy[0].rule[1].add_communities",
+    }
+
+
+@pytest.mark.parametrize("row", ["accept_bogons = true", "max_length_ipv4 = 24", "max_length_ipv6 = 48"])
+def test_ibgp_neighbours_are_not_checked(row: str) -> None:
+    text = BASE
+    text = text.replace('address = "192.0.2.10"\nasn = 65000\n', f'address = "192.0.2.10"\nasn = 65000\n{row}\n')
+    ((key, _, _),) = problems(text)
+    assert key == f"bgp.neighbor[1].{row.partition(' ')[0]}"
+
+
+def test_names_are_there_once() -> None:
+    twice = BASE + '[[bgp.prefix_list]]\nname = "list"\n[[bgp.policy]]\nname = "in"\n'
+    assert [key for key, _, _ in problems(twice)] == ["bgp.prefix_list[1].name", "bgp.policy[1].name"]
+
+
+def test_sixty_five_rules_are_too_many() -> None:
+    ((key, _, allowed),) = problems(BASE + '[[bgp.policy.rule]]\naction = "reject"\n' * 63)
+    assert (key, allowed) == ("bgp.policy[0].rule", "must have between 0 and 64 entries")
