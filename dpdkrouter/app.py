@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
-from dpdkrouter.bgp.policies import checks, import_policy
+from dpdkrouter.bgp.policies import checks, decision_options, import_policy
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -72,7 +72,7 @@ class Control:
         # packets stay on the paths that the segment has instead of following whichever peer is heard first.
         self._defer_until = self.started + DEFER_S if any(stale[source] for source in _BGP_SOURCES) else 0.0
         bgp = config.bgp
-        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0))
+        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0), **decision_options(bgp))
         self.next_hops = NextHops(self.rib)
         self.programmer = Programmer(self.fib, self.next_hops)
         self.connected = Origin(self.rib, self.rib.add_origin(Source.CONNECTED))

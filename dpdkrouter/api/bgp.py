@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from dpdkrouter.api.common import Params, as_path_text, communities_text, prefix_text, reason_text, walk
+from dpdkrouter.api.common import Params, as_path_text, communities_text, prefix_text, reason_text, walk, why_text
 from dpdkrouter.errors import RequestError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class BgpMethods:
             "bgp.summary": self.bgp_summary,
             "bgp.neighbor": self.bgp_neighbor,
             "bgp.routes": self.bgp_routes,
+            "bgp.best": self.bgp_best,
             "bgp.announced": self.bgp_announced,
             "bgp.withdraw": self.bgp_withdraw,
         }
@@ -93,6 +94,21 @@ class BgpMethods:
             "policy": path.verdict,
             "reason": reason_text(path),
         }
+
+    def bgp_best(self, params: Params) -> Iterator[dict[str, Any]]:
+        """All paths of one prefix, the best first, each with the step at which the decision dropped it."""
+        if params.get("prefix") is None:
+            raise RequestError("bgp.best: a prefix must be given")
+        for family, packed, length in walk(self._control.rib, {"prefix": params["prefix"]}):
+            for path in self._control.rib.paths(family, packed, length):
+                yield {
+                    **self._bgp_route(packed, length, path),
+                    "source": path.source.name.lower(),
+                    "multipath": path.multipath,
+                    "metric": path.metric if path.reachable else None,
+                    "path_id": path.path_id,
+                    "why": why_text(path),
+                }
 
     def bgp_announced(self, _: Params) -> Iterator[dict[str, Any]]:
         """What is announced, and to whom."""

@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 
 Params = dict[str, Any]
 CHUNK = 512
+WHY = {
+    Step.PENDING: "not decided yet",
+    Step.BEST: "best: no other path is preferred",
+    Step.POLICY: "refused (RFC 4271 9.1.1)",
+    Step.AS_LOOP: "our own AS is in the AS path (RFC 4271 9.1.2)",
+    Step.ORIGINATOR_LOOP: "its ORIGINATOR_ID is our router id (RFC 4456 8)",
+    Step.CLUSTER_LOOP: "its CLUSTER_LIST holds our cluster id (RFC 4456 8)",
+    Step.NEXT_HOP: "its next hop is not reachable (RFC 4271 9.1.2)",
+    Step.SOURCE: "another source is preferred",
+    Step.LOCAL_PREF: "another path has a higher local preference (RFC 4271 9.1.1)",
+    Step.AS_PATH: "another path has a shorter AS path (RFC 4271 9.1.2.2 a)",
+    Step.ORIGIN: "another path has a lower ORIGIN (RFC 4271 9.1.2.2 b)",
+    Step.MED: "another path has a lower MED (RFC 4271 9.1.2.2 c)",
+    Step.EBGP_OVER_IBGP: "another path came by eBGP, this one by iBGP (RFC 4271 9.1.2.2 d)",
+    Step.METRIC: "another path has a nearer next hop (RFC 4271 9.1.2.2 e)",
+    Step.ROUTER_ID: "another path's router has a lower identifier (RFC 4271 9.1.2.2 f)",
+    Step.CLUSTER_LIST: "another path has a shorter CLUSTER_LIST (RFC 4456 9)",
+    Step.PEER_ADDRESS: "another path's peer has a lower address (RFC 4271 9.1.2.2 g)",
+    Step.PATH_ID: "another path of this peer has a lower path id (RFC 7911)",
+}
 _STEP_NAMES = {step: name.lower().replace("_", " ") for name, step in Step.__members__.items()}
 
 
@@ -44,6 +64,15 @@ def communities_text(attributes: Attributes) -> list[str]:
 def reason_text(path: Path) -> str:
     """The decision step that a path lost at, or `best`."""
     return _STEP_NAMES[path.step]
+
+
+def why_text(path: Path) -> str:
+    """The step in words: what the decision did, not what could be worked out from the attributes shown."""
+    if path.rejected:
+        return f"{WHY[path.step]}: {path.verdict}"
+    if path.multipath and not path.best:
+        return f"shares the prefix with the best path; alone, it lost as {WHY[path.step]}"
+    return WHY[path.step]
 
 
 def walk(rib: Rib, params: Params) -> Iterator[tuple[int, bytes, int]]:

@@ -6,7 +6,7 @@ none: None stands for that (RFC 8212).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.config.policies import lengths
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from dpdkrouter.config import Config
     from dpdkrouter.config.bgp import Bgp, BgpNeighbor, PolicyRule
     from dpdkrouter.config.rules import Community
+
+
+class DecisionOptions(TypedDict):
+    """Arguments of Rib."""
+
+    multipath: int
+    relaxed: bool
+    any_as: bool
+
 
 ALL = {"accept": Policy("accept", default=True), "reject": Policy("reject")}
 
@@ -37,6 +46,13 @@ def checks(config: Config, neighbor: BgpNeighbor) -> Checks:
         longest=(neighbor.max_length_ipv4, neighbor.max_length_ipv6),
         blackhole=neighbor.blackhole,
     )
+
+
+def decision_options(bgp: Bgp | None) -> DecisionOptions:
+    """How the RIB decides."""
+    if bgp is None:
+        return {"multipath": 1, "relaxed": False, "any_as": False}
+    return {"multipath": bgp.multipath, "relaxed": bgp.multipath_relaxed, "any_as": bgp.compare_med == "always"}
 
 
 def _chosen(config: Config, name: str | None, neighbor: BgpNeighbor) -> Policy | None:

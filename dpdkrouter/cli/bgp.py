@@ -95,6 +95,41 @@ def routes(
         raise typer.Exit(NOT_FOUND)
 
 
+@app.command("best")
+def best(
+    prefix: Annotated[str, typer.Argument(help="The prefix.")],
+    why: Annotated[bool, typer.Option("--why", help="All paths, and why each lost.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best path of a prefix, and with --why the decision."""
+    found = list(chosen.api().stream("bgp.best", prefix=prefix))
+    shown = found if why else [one for one in found if one["best"] or one["multipath"]]
+    if as_json:
+        render.json_list(shown)
+    else:
+        render.rows(
+            ("", "source", "peer", "next hop", "lp", "as path", "origin", "med", "metric", "why" if why else "policy"),
+            (
+                (
+                    ("*" if one["best"] else "=" if one["multipath"] else "") + ("s" if one["stale"] else ""),
+                    one["source"],
+                    one["peer"],
+                    one["next_hop"],
+                    one["local_pref"],
+                    one["as_path"],
+                    one["origin"],
+                    one["med"],
+                    one["metric"],
+                    one["why"] if why else one["policy"],
+                )
+                for one in shown
+            ),
+            numbers=("lp", "med", "metric"),
+        )
+    if not shown:
+        raise typer.Exit(NOT_FOUND)
+
+
 @app.command("announced")
 def announced(as_json: AsJson = False) -> None:
     """Show the prefixes that are announced, and to whom."""

@@ -9,6 +9,7 @@ from dpdkrouter.config import rules
 from dpdkrouter.config.base import Table, array, short_form
 from dpdkrouter.config.rules import Address, Community, Prefix
 
+MAX_MEMBERS = 64  # DR_MAX_MEMBERS of the shared memory's layout
 MAX_RULES = 64  # rib/policy.py
 MAX_U32 = 0xFFFFFFFF
 
@@ -142,6 +143,17 @@ class Bgp(Table):
     )
     restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
         120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
+    )
+    multipath: Annotated[int, rules.whole(1, MAX_MEMBERS)] = Field(
+        1, description="how many equally good paths of BGP share a prefix's packets"
+    )
+    multipath_relaxed: Annotated[bool, rules.BOOLEAN] = Field(
+        False, description="true: paths whose AS paths differ but are equally long share, too"
+    )
+    compare_med: Annotated[str, rules.choice("neighbor-as", "always")] = Field(
+        "neighbor-as",
+        description="between which paths MED is compared: those of one neighbouring AS, or all; "
+        "the order of arrival never counts",
     )
     neighbors: Annotated[tuple[BgpNeighbor, ...], array("tables: write [[bgp.neighbor]]")] = Field(
         (), alias="neighbor", description="the BGP peers"

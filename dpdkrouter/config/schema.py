@@ -16,14 +16,13 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dpdkrouter.config import rules
 from dpdkrouter.config.base import Table, array, short_form
-from dpdkrouter.config.bgp import Bgp
+from dpdkrouter.config.bgp import MAX_MEMBERS, Bgp
 from dpdkrouter.config.devices import Device
 from dpdkrouter.config.locate import KeyPath, line_of
 from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
-MAX_MEMBERS = 64  # DR_MAX_MEMBERS
 
 
 class Router(Table):

@@ -28,6 +28,7 @@ ctypedef struct Contest:
     uint32_t chosen        # size of that set
     uint32_t multipath
     bint relaxed           # multipath over different AS paths of equal length
+    bint any_as            # MED is compared between paths of different neighbouring ASes, too
 
 
 cdef inline uint64_t step_key(const Contest* c, uint32_t path, Step step) noexcept nogil:
@@ -76,7 +77,7 @@ cdef inline uint32_t eliminate(const Contest* c, uint32_t* list_, uint32_t n, St
 
 
 cdef inline uint32_t eliminate_med(const Contest* c, uint32_t* list_, uint32_t n) noexcept nogil:
-    """RFC 4271 9.1.2.2 c): drop a path when another of the same neighbouring AS has a lower MED."""
+    """RFC 4271 9.1.2.2 c): drop a path when another of the same neighbouring AS, or any_as, has a lower MED."""
     cdef uint32_t i, j, left = 0
     cdef const AttrRecord* a
     cdef const AttrRecord* b
@@ -91,7 +92,7 @@ cdef inline uint32_t eliminate_med(const Contest* c, uint32_t* list_, uint32_t n
         a = &c.attrs[c.paths[list_[i]].attr]
         for j in range(n):
             b = &c.attrs[c.paths[list_[j]].attr]
-            if b.neighbour_as == a.neighbour_as and b.med < a.med:
+            if (c.any_as or b.neighbour_as == a.neighbour_as) and b.med < a.med:
                 c.paths[list_[i]].step = Step.MED
                 break
     for i in range(n):

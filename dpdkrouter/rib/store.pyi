@@ -17,6 +17,7 @@ class Store:
         cluster_id: int | None = None,
         multipath: int = 1,
         relaxed: bool = False,
+        any_as: bool = False,
     ) -> Self: ...
     def add_origin(
         self,

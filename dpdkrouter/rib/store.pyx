@@ -79,7 +79,9 @@ cdef inline uint32_t find_path(
 
 
 cdef class Store:
-    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    def __cinit__(
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+    ):
         cdef int i
         cdef uint64_t seed = int.from_bytes(os.urandom(8), "little")
         self.interns = Interns(asn, router_id, router_id if cluster_id is None else cluster_id)

@@ -11,6 +11,7 @@ cdef class Rib(Store):
     cdef List equal
     cdef uint32_t multipath
     cdef bint relaxed
+    cdef bint any_as
 
     cdef int _contest(self, Table* table, Contest* contest) except -1
     cdef int _requeue(self, Table* table) except -1

@@ -39,14 +39,18 @@ cdef class Rib(Store):
     """The RIB of one router.
 
     asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how
-    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
+    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too. any_as: MED
+    is compared between paths of different neighbouring ASes, too.
     """
 
-    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    def __cinit__(
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+    ):
         if not 1 <= multipath <= 1024:
             raise ValueError(f"multipath {multipath} is out of range, allowed: 1 to 1024")
         self.multipath = multipath
         self.relaxed = relaxed
+        self.any_as = any_as
 
     def __dealloc__(self):
         free(self.candidates.items)
@@ -101,6 +105,7 @@ cdef class Rib(Store):
         contest.equal = self.equal.items
         contest.multipath = self.multipath
         contest.relaxed = self.relaxed
+        contest.any_as = self.any_as
         return 0
 
     cdef object _decide_family(self, Table* table, int width):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controlkit import CONFIGURATION, Router
+from dpdkrouter.api.common import WHY
+from dpdkrouter.rib.enums import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,3 +102,22 @@ def test_questions_that_make_no_sense(tmp_path: Path) -> None:
     with hearing(tmp_path) as router:
         assert router.cli("bgp", "neighbor", "192.0.2.77").code == 1
         assert router.cli("bgp", "routes", "--rejected", "--best").code == 2
+
+
+def test_best_says_why_each_loser_lost(tmp_path: Path) -> None:
+    with hearing(tmp_path, first='import_policy = "accept"\n') as router:
+        ended = router.cli("bgp", "best", "198.51.100.0/24", "--why", "--json")
+        assert [(row["source"], row["best"], row["reason"]) for row in ended.json] == [
+            ("static", True, "best"),
+            ("ebgp", False, "policy"),
+        ]
+        assert ended.json[1]["why"] == "refused (RFC 4271 9.1.1): bogon (RFC 6890)"
+        assert "another" not in router.cli("bgp", "best", "198.51.100.0/24").out
+        assert len(router.cli("bgp", "best", "198.51.100.0/24", "--json").json) == 1
+        assert "refused (RFC 4271 9.1.1)" in router.cli("bgp", "best", "198.51.100.0/24", "--why").out
+        assert router.cli("bgp", "best", "192.0.3.0/24", "--why").code == 4
+
+
+def test_every_step_is_explained() -> None:
+    assert set(WHY) == set(Step.__members__.values())
+    assert len(set(WHY.values())) == len(WHY)

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from dpdkrouter.bgp.bogons import BOGONS
-from dpdkrouter.bgp.policies import checks, import_policy
+from dpdkrouter.bgp.policies import checks, decision_options, import_policy
 from dpdkrouter.config import Config, ConfigErrors, parse
 from dpdkrouter.config.policies import lengths
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
@@ -20,6 +20,10 @@ asn = 65000
 name = "wan0"
 device = "net_null0"
 addresses = ["192.0.2.1/24", "2001:db8::1/64"]
+[bgp]
+multipath = 8
+multipath_relaxed = true
+compare_med = "always"
 [[bgp.neighbor]]
 address = "192.0.2.9"
 asn = 65001
@@ -54,6 +58,7 @@ remove_communities = ["1:2:3"]
 action = "reject"
 """
 ROWS = BASE.splitlines()
+PREFIXES = next(row for row in ROWS if row.startswith("prefixes"))
 
 
 def config(text: str = BASE) -> Config:
@@ -115,6 +120,12 @@ def test_checks_are_of_ebgp_peers() -> None:
     assert checks(lenient, lenient.bgp.neighbors[0]).bogons == ()
 
 
+def test_how_the_decision_is_made() -> None:
+    assert decision_options(config().bgp) == {"multipath": 8, "relaxed": True, "any_as": True}
+    plain = config("\n".join(row for row in ROWS if not row.startswith(("multipath", "compare_med"))))
+    assert decision_options(plain.bgp) == decision_options(None) == {"multipath": 1, "relaxed": False, "any_as": False}
+
+
 @pytest.mark.parametrize(("name", "wanted"), [("accept", True), ("reject", False)])
 def test_policies_that_need_no_table(name: str, wanted: bool) -> None:
     made = config(change('import_policy = "in"', f'import_policy = "{name}"'))
@@ -139,13 +150,16 @@ def test_without_a_policy() -> None:
     ],
 )
 def test_lengths_of_an_entry(written: str, wanted: tuple[int, int]) -> None:
-    made = config(change(ROWS[20], f'prefixes = [{{ prefix = "198.51.100.0/24"{written} }}]'))
+    made = config(change(PREFIXES, f'prefixes = [{{ prefix = "198.51.100.0/24"{written} }}]'))
     assert made.bgp is not None
     assert lengths(made.bgp.prefix_lists[0].prefixes[0]) == wanted
 
 
 NEIGHBOR, RULE = "bgp.neighbor[0]", "bgp.policy[0].rule[0]"
 WRONG = [
+    ("multipath = 8", "multipath = 65", "bgp.multipath", "65", "between 1 and 64"),
+    ("multipath_relaxed = true", "multipath_relaxed = 1", "bgp.multipath_relaxed", "1", "true or false"),
+    ('compare_med = "always"', 'compare_med = "never"', "bgp.compare_med", '"never"', '"neighbor-as", "always"'),
     ("max_length_ipv4 = 25", "max_length_ipv4 = 33", f"{NEIGHBOR}.max_length_ipv4", "33", "between 8 and 32"),
     ("max_length_ipv6 = 49", "max_length_ipv6 = 15", f"{NEIGHBOR}.max_length_ipv6", "15", "between 16 and 128"),
     ("blackhole = true", "blackhole = 1", f"{NEIGHBOR}.blackhole", "1", "true or false"),
@@ -180,7 +194,7 @@ def test_no_communities(written: str) -> None:
 
 @pytest.mark.parametrize("entry", ["ge = 23", "le = 23", "ge = 30, le = 29", "le = 33", "ge = 33"])
 def test_ranges_that_are_none(entry: str) -> None:
-    ((key, _, allowed),) = problems(change(ROWS[20], f'prefixes = [{{ prefix = "198.51.100.0/24", {entry} }}]'))
+    ((key, _, allowed),) = problems(change(PREFIXES, f'prefixes = [{{ prefix = "198.51.100.0/24", {entry} }}]'))
     assert key == "bgp.prefix_list[0].prefixes[0]"
     assert allowed == "must have 24 <= ge <= le <= 32"
 
