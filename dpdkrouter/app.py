@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
-from dpdkrouter.bgp.policies import checks, decision_options, import_policy
+from dpdkrouter.bgp.policies import decision_options, peer_rules
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -88,7 +88,7 @@ class Control:
             {str(neighbor.address): next_hops(config, neighbor) for neighbor in (bgp.neighbors if bgp else ())},
             self.sessions,
             self.started,
-            {str(n.address): (import_policy(config, n), checks(config, n)) for n in (bgp.neighbors if bgp else ())},
+            peer_rules(config),
         )
         self.host = HostStack(config, self.programmer)
         self.stats: StatsReader | None = None
@@ -203,6 +203,7 @@ class Control:
             now = time.monotonic()
             if self.bgp.tick(now):
                 self.bgp_changed()
+            self.feed.send(self.bgp.take_lines())
             if self._defer_until and (self.bgp.settled or now >= self._defer_until):
                 self._defer_until = 0.0
                 self.changed()

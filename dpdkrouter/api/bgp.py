@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dpdkrouter.api.common import Params, as_path_text, communities_text, prefix_text, reason_text, walk, why_text
 from dpdkrouter.errors import RequestError
@@ -28,6 +28,7 @@ class BgpMethods:
             "bgp.neighbor": self.bgp_neighbor,
             "bgp.routes": self.bgp_routes,
             "bgp.best": self.bgp_best,
+            "bgp.refresh": self.bgp_refresh,
             "bgp.announced": self.bgp_announced,
             "bgp.withdraw": self.bgp_withdraw,
         }
@@ -115,6 +116,12 @@ class BgpMethods:
         for prefix, peer in self._control.bgp.announced_to():
             yield {"prefix": prefix, "peer": peer}
 
+    def bgp_refresh(self, params: Params) -> dict[str, Any]:
+        """Ask a peer for its routes again (RFC 2918); lets a session come up again that was closed for its prefixes."""
+        peer = self._peer(params.get("peer"))
+        self._control.feed.send(self._control.bgp.refresh(peer, time.monotonic()))
+        return {"peer": peer}
+
     def bgp_withdraw(self, _: Params) -> dict[str, Any]:
         """Withdraw what is announced, for good: the router is about to end."""
         self._control.feed.send(self._control.bgp.withdraw())
@@ -128,6 +135,7 @@ class BgpMethods:
         origin = self._control.bgp.origin_of(address)
         counts = next(one for one in self._control.rib.counts().origins if one.origin_id == origin)
         checks = imports.checks
+        limits = self._control.bgp.limits_of(address)
         return {
             **row,
             "import": {
@@ -136,7 +144,10 @@ class BgpMethods:
                 "own_prefixes": [str(prefix) for prefix in checks.own],
                 "max_length": {"ipv4": checks.longest[0], "ipv6": checks.longest[1]},
                 "blackhole": checks.blackhole,
+                "max_prefixes": by_family(limits.most),
+                "max_prefixes_action": limits.action,
             },
+            "over_limit": by_family(self._control.rib.size_of(counts.origin_id)[1]),
             "rejected": by_family(counts.rejected),
             "stale": by_family(counts.stale),
             "looped": by_family(counts.looped),
@@ -150,6 +161,9 @@ class BgpMethods:
         return peer
 
 
-def by_family(pair: tuple[int, int]) -> dict[str, int]:
+T = TypeVar("T")
+
+
+def by_family(pair: tuple[T, T]) -> dict[str, T]:
     """Counts of the RIB by the families' names."""
     return {"ipv4": pair[0], "ipv6": pair[1]}

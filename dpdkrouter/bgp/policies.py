@@ -6,9 +6,11 @@ none: None stands for that (RFC 8212).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from dpdkrouter.bgp.bogons import BOGONS
+from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.config.policies import lengths
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
 
@@ -29,6 +31,31 @@ class DecisionOptions(TypedDict):
 
 
 ALL = {"accept": Policy("accept", default=True), "reject": Policy("reject")}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRules:
+    """What may come of one peer."""
+
+    policy: Policy | None
+    checks: Checks
+    limits: Limits
+
+
+def peer_rules(config: Config) -> dict[str, PeerRules]:
+    """By the peer's address."""
+    neighbors = config.bgp.neighbors if config.bgp else ()
+    return {str(n.address): PeerRules(import_policy(config, n), checks(config, n), limits(n)) for n in neighbors}
+
+
+def limits(neighbor: BgpNeighbor) -> Limits:
+    """How many prefixes a neighbour may send."""
+    return Limits(
+        most=(neighbor.max_prefixes_ipv4, neighbor.max_prefixes_ipv6),
+        action=neighbor.max_prefixes_action,
+        warning=neighbor.max_prefixes_warning,
+        restart=neighbor.max_prefixes_restart,
+    )
 
 
 def import_policy(config: Config, neighbor: BgpNeighbor) -> Policy | None:

@@ -114,6 +114,10 @@ class Sessions:
             case _:
                 pass
 
+    def set_error(self, peer: str, text: str) -> None:
+        """Show this as a peer's last error."""
+        self._sessions[peer].last_error = text
+
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: nothing is known of any session until the next hello."""
         for session in self._sessions.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -164,6 +164,8 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             "bogons": "refused" if imports["bogons"] else "accepted",
             "own prefixes": ", ".join(imports["own_prefixes"]) or "not checked",
             "longest prefixes": f"/{lengths['ipv4']} (IPv4), /{lengths['ipv6']} (IPv6)",
+            "most prefixes": _limits(imports),
+            "not taken": _families(found["over_limit"]),
             "blackhole community": "obeyed" if imports["blackhole"] else "ignored",
         }
     )
@@ -173,6 +175,21 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             ((text, count["ipv4"], count["ipv6"]) for text, count in found["verdicts"].items()),
             numbers=("ipv4", "ipv6"),
         )
+
+
+def _limits(imports: dict[str, Any]) -> str:
+    given = ", ".join(f"{most} {family}" for family, most in imports["max_prefixes"].items() if most is not None)
+    return f"{given}, then {imports['max_prefixes_action']}" if given else "any number"
+
+
+@app.command("refresh")
+def refresh(peer: Annotated[str, typer.Argument(help="Address of the peer.")], as_json: AsJson = False) -> None:
+    """Ask a peer for all its routes again; lets a session come up that was closed for its number of prefixes."""
+    found = chosen.api().call("bgp.refresh", peer=peer)
+    if as_json:
+        render.as_json(found)
+    else:
+        render.line(f"{peer}: asked for its routes")
 
 
 def _families(counts: dict[str, int]) -> str:

@@ -130,6 +130,22 @@ class BgpNeighbor(Table):
     max_length_ipv6: Annotated[int, rules.whole(16, 128)] = Field(
         48, description="longest IPv6 prefix taken from an eBGP peer"
     )
+    max_prefixes_ipv4: Annotated[int | None, rules.whole(1, 16777216)] = Field(
+        None, description="IPv4 prefixes that it may send, refused ones included; default: any number"
+    )
+    max_prefixes_ipv6: Annotated[int | None, rules.whole(1, 16777216)] = Field(
+        None, description="IPv6 prefixes that it may send, refused ones included; default: any number"
+    )
+    max_prefixes_action: Annotated[str, rules.choice("teardown", "discard", "warn")] = Field(
+        "teardown",
+        description="what becomes of more: the session is closed (RFC 4486), they are not taken, or they are logged",
+    )
+    max_prefixes_warning: Annotated[int, rules.whole(1, 100)] = Field(
+        80, description="percent of the limit from which on a warning is logged"
+    )
+    max_prefixes_restart: Annotated[int, rules.whole(0, 86400)] = Field(
+        0, description="seconds after which a session that was closed may come up again; 0: after `bgp refresh`"
+    )
     blackhole: Annotated[bool, rules.BOOLEAN] = Field(
         False, description="true: its routes with the BLACKHOLE community (RFC 7999), of any length, drop packets"
     )

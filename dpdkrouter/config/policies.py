@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WITHOUT_RULES = ("accept", "reject")  # policies that need no table
 _CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities")
+_LIMIT_DETAILS = ("max_prefixes_action", "max_prefixes_warning", "max_prefixes_restart")
 _CHECKS = ("accept_bogons", "max_length_ipv4", "max_length_ipv6")
 
 
@@ -64,6 +65,12 @@ def _neighbor(config: Config, bgp: Bgp, neighbor: BgpNeighbor) -> Iterator[tuple
     policies = [*WITHOUT_RULES, *(policy.name for policy in bgp.policies)]
     if neighbor.import_policy is not None and neighbor.import_policy not in policies:
         yield "import_policy", f"must be the name of a policy: {', '.join(policies)}"
+    if neighbor.max_prefixes_ipv4 is None and neighbor.max_prefixes_ipv6 is None:
+        for key in _LIMIT_DETAILS:
+            if key in neighbor.model_fields_set:
+                yield key, "must be absent without max_prefixes_ipv4 or max_prefixes_ipv6"
+    elif neighbor.max_prefixes_action != "teardown" and "max_prefixes_restart" in neighbor.model_fields_set:
+        yield "max_prefixes_restart", f'must be absent when max_prefixes_action is "{neighbor.max_prefixes_action}"'
     if neighbor.asn == config.router.asn:
         for key in _CHECKS:
             if key in neighbor.model_fields_set:

@@ -86,6 +86,8 @@ ctypedef struct OriginRecord:
     uint64_t stale[2]
     uint64_t looped[2]
     uint64_t rejected[2]
+    uint64_t limit[2]      # paths that are taken; 0: any number
+    uint64_t over[2]       # announcements beyond it, which were not taken
     uint64_t* by_verdict[2]  # ImportFilter.paths; NULL: no filter
     const uint8_t* accepts   # ImportFilter.accepts, by verdict
     uint32_t router_id

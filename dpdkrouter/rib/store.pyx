@@ -106,10 +106,11 @@ cdef class Store:
 
     # ---- origins
 
-    def add_origin(self, source, *, peer_address=None, router_id=0, asn=0, imports=None):
+    def add_origin(self, source, *, peer_address=None, router_id=0, asn=0, imports=None, limits=(0, 0)):
         """A new, empty Adj-RIB-In; its id is given out again some time after remove_origin.
 
-        imports: the ImportFilter of what it says, its own; None: all is taken as it comes.
+        imports: the ImportFilter of what it says, its own; None: all is taken as it comes. limits: how many paths
+        of each family it may have, 0: any number.
         """
         cdef ImportFilter filter_ = imports
         cdef OriginRecord* moved
@@ -140,6 +141,7 @@ cdef class Store:
         memset(&self.origins[origin_id], 0, sizeof(OriginRecord))
         self.origins[origin_id].source = source
         self.origins[origin_id].router_id = router_id
+        self.origins[origin_id].limit[0], self.origins[origin_id].limit[1] = limits
         self.origin_addresses[origin_id] = peer_address
         self.filters[origin_id] = filter_
         if filter_ is not None:
@@ -164,6 +166,13 @@ cdef class Store:
         self.filters[origin_id] = None
         self.resting_origins.append(origin_id)
         return count
+
+    def size_of(self, origin_id):
+        """(paths, announcements that were not taken for its limits) of an origin, each as (IPv4, IPv6)."""
+        cdef const OriginRecord* record
+        self._check_origin("size_of", origin_id)
+        record = &self.origins[<uint32_t>origin_id]
+        return (record.paths[0], record.paths[1]), (record.over[0], record.over[1])
 
     def import_filter(self, origin_id):
         """The filter that add_origin was given."""
@@ -362,14 +371,17 @@ cdef inline bint put_path(
     cdef uint32_t node = index_find(&table.index, nodes_of(table), key.hi, key.lo, key.length, key.tag)
     cdef Node* record
     cdef PathRecord* known
+    if node != NONE:
+        path = find_path(table, node, origin, path_id, &before, &depth)
+    if path == NONE and owner.limit[which] and owner.paths[which] >= owner.limit[which]:
+        owner.over[which] += 1
+        return False
     if node == NONE:
         node = pool_take(&table.nodes)
         record = &nodes_of(table)[node]
         memset(record, 0, sizeof(Node))
         record.hi, record.lo, record.length = key.hi, key.lo, key.length
         index_insert(&table.index, key.tag, node)
-    else:
-        path = find_path(table, node, origin, path_id, &before, &depth)
     if path != NONE:
         known = &paths_of(table)[path]
         if known.flags & PATH_STALE:

@@ -30,7 +30,9 @@ from dpdkrouter.bgp.events import (
     RefreshMark,
     Update,
 )
+from dpdkrouter.bgp.limits import CEASE_MAX_PREFIXES, LimitState
 from dpdkrouter.bgp.session import notification_text
+from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.imports import ImportFilter
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
     from dpdkrouter.bgp.events import Capabilities, Event, PeerState
+    from dpdkrouter.bgp.limits import Limits
+    from dpdkrouter.bgp.policies import PeerRules
     from dpdkrouter.bgp.session import Sessions
-    from dpdkrouter.rib.policy import Checks, Policy
     from dpdkrouter.rib.table import Rib
 
 log = logging.getLogger("control.bgp")
@@ -75,6 +78,7 @@ def attributes_of(found: BgpAttributes) -> Attributes:
 class _Peer:
     settings: BgpPeer
     origin: int
+    limit: LimitState
     router_id: int = 0
     up: bool = False
     capabilities: Capabilities | None = None
@@ -118,28 +122,40 @@ class BgpSource:
         next_hops: Mapping[str, Mapping[str, str]],
         sessions: Sessions,
         now: float,
-        imports: Mapping[str, tuple[Policy | None, Checks]],
+        rules: Mapping[str, PeerRules],
     ) -> None:
         """announced: prefixes by family; next_hops: own address to announce, by peer and family.
 
-        imports: policy and checks for what a peer sends, by peer.
+        rules: what may come of a peer, by peer.
         """
         self._rib = rib
-        self._imports = imports
+        self._rules = rules
+        self._lines: list[str] = []
         self._announced = announced
         self._next_hops = next_hops
         self._sessions = sessions
         self._withdrawn = False
         self._peers = {
-            peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + _learn_s(peer)) for peer in peers
+            peer.address: _Peer(
+                peer,
+                self._add_origin(peer, 0),
+                LimitState(rules[peer.address].limits, peer.address),
+                sweep_at=now + _learn_s(peer),
+            )
+            for peer in peers
         }
 
     def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
         source = Source.IBGP if peer.asn == peer.local_asn else Source.EBGP
         # Counts and notes of a filter are of one origin.
-        imports = ImportFilter(*self._imports[peer.address])
+        rules = self._rules[peer.address]
         return self._rib.add_origin(
-            source, peer_address=peer.address, router_id=router_id, asn=peer.asn, imports=imports
+            source,
+            peer_address=peer.address,
+            router_id=router_id,
+            asn=peer.asn,
+            imports=ImportFilter(rules.policy, rules.checks),
+            limits=rules.limits.kept,
         )
 
     def origin_of(self, address: str) -> int | None:
@@ -152,6 +168,10 @@ class BgpSource:
         found = self._rib.import_filter(self._peers[address].origin)
         assert found is not None, "each peer has one"
         return found
+
+    def limits_of(self, address: str) -> Limits:
+        """How many prefixes a peer may send."""
+        return self._rules[address].limits
 
     def announced_to(self) -> Iterable[tuple[str, str]]:
         """(prefix, peer) of all that is announced."""
@@ -183,15 +203,18 @@ class BgpSource:
         return lines
 
     def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
+        if peer.limit.closed_until is not None:
+            return self._closed(peer, event)
         if isinstance(event, (Update, EndOfRib, RefreshMark)):
             peer.up = True  # after a gap this may be the first that is heard of the session
         if isinstance(event, Update):
             self._update(peer, event)
             if peer.pending:
                 peer.quiet_at = now + QUIET_S
-        elif isinstance(event, PeerUp):
+            return self._limit(peer, now)
+        if isinstance(event, PeerUp):
             return self._up(peer, event, now)
-        elif isinstance(event, PeerDown):
+        if isinstance(event, PeerDown):
             self._down(peer, event.reason, now)
         elif isinstance(event, EndOfRib):
             if not peer.refreshing:
@@ -224,6 +247,51 @@ class BgpSource:
                 _path_ids(update.announced_path_ids),
             )
 
+    def _limit(self, peer: _Peer, now: float) -> list[str]:
+        """See whether a peer has sent more than it may."""
+        exceeded = peer.limit.reached(*self._rib.size_of(peer.origin))
+        if not exceeded:
+            return []
+        limits = peer.limit.limits
+        log.error("peer %s: %s: %s", peer.settings.address, exceeded, limits.action)
+        if limits.action != "teardown":
+            self._sessions.set_error(peer.settings.address, exceeded)
+            return []
+        self._sessions.set_error(peer.settings.address, f"{exceeded}: closed until `bgp refresh`, or as configured")
+        peer.limit.close(now)
+        peer.up = False
+        self._rib.flush(peer.origin)
+        peer.complete()
+        return [commands.teardown(peer.settings.address, CEASE_MAX_PREFIXES)]
+
+    def _closed(self, peer: _Peer, event: Event) -> list[str]:
+        """Of a peer that has sent too much nothing counts; ExaBGP connects again by itself."""
+        if isinstance(event, PeerUp):
+            return [commands.teardown(peer.settings.address, CEASE_MAX_PREFIXES)]
+        return []
+
+    def _reopen(self, peer: _Peer, now: float) -> None:
+        log.info("peer %s: its session may come up again", peer.settings.address)
+        peer.limit.open()
+        peer.sweep_at = now + _learn_s(peer.settings)
+
+    def refresh(self, address: str, now: float) -> list[str]:
+        """Ask a peer for all its routes again, or let its session come up again; RequestError when it can do neither."""
+        peer = self._peers[address]
+        if peer.limit.closed_until is not None:
+            self._reopen(peer, now)
+            return []
+        if not peer.up:
+            raise RequestError(f"peer {address}: its session is not up")
+        if peer.capabilities is not None and not peer.capabilities.route_refresh:
+            raise RequestError(f"peer {address}: it can do no route refresh (RFC 2918)")
+        return self._refresh(peer, now)
+
+    def take_lines(self) -> list[str]:
+        """What `tick` has for ExaBGP."""
+        lines, self._lines = self._lines, []
+        return lines
+
     def _hello(self, hello: Hello, now: float) -> list[str]:
         """A helper is there: tell ExaBGP what to announce; after a gap, ask the peers for what was missed."""
         lines: list[str] = []
@@ -231,6 +299,9 @@ class BgpSource:
         for address, peer in self._peers.items():
             lines += self._announcements(peer)
             state = states.get(address)
+            if peer.limit.closed_until is not None:
+                lines += [commands.teardown(address, CEASE_MAX_PREFIXES)] if state is not None and state.up else []
+                continue
             if not hello.gap:
                 continue  # all that was ever said follows
             if state is None:
@@ -354,9 +425,13 @@ class BgpSource:
             self._keep_stale(peer, now, peer.settings.restart_time)
 
     def tick(self, now: float) -> bool:
-        """Sweep what nobody refreshed in time. True when routes went."""
+        """Sweep what nobody refreshed in time; see `take_lines` afterwards. True when routes went."""
         swept = 0
         for peer in self._peers.values():
+            if peer.limit.closed_until is not None and now >= peer.limit.closed_until:
+                self._reopen(peer, now)
+            for family in peer.limit.room_again(self._rib.size_of(peer.origin)[0]) if peer.up else []:
+                self._lines.append(commands.route_refresh(peer.settings.address, family))
             quiet = peer.quiet_at is not None and now >= peer.quiet_at and not peer.ends
             if quiet or (peer.sweep_at is not None and now >= peer.sweep_at):
                 gone = self._rib.sweep_stale(peer.origin)

@@ -7,7 +7,8 @@ from ipaddress import ip_network
 import pytest
 
 from dpdkrouter.bgp.bogons import BOGONS
-from dpdkrouter.bgp.policies import checks, decision_options, import_policy
+from dpdkrouter.bgp.limits import Limits
+from dpdkrouter.bgp.policies import checks, decision_options, import_policy, peer_rules
 from dpdkrouter.config import Config, ConfigErrors, parse
 from dpdkrouter.config.policies import lengths
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
@@ -32,6 +33,11 @@ accept_bogons = false
 max_length_ipv4 = 25
 max_length_ipv6 = 49
 blackhole = true
+max_prefixes_ipv4 = 1000
+max_prefixes_ipv6 = 500
+max_prefixes_action = "teardown"
+max_prefixes_warning = 90
+max_prefixes_restart = 60
 [[bgp.neighbor]]
 address = "192.0.2.10"
 asn = 65000
@@ -156,7 +162,55 @@ def test_lengths_of_an_entry(written: str, wanted: tuple[int, int]) -> None:
 
 
 NEIGHBOR, RULE = "bgp.neighbor[0]", "bgp.policy[0].rule[0]"
+
+
+def test_limits_are_what_the_file_says() -> None:
+    rules = peer_rules(config())
+    assert rules["192.0.2.9"].limits == Limits((1000, 500), "teardown", 90, 60)
+    assert rules["192.0.2.10"].limits == Limits()
+
+
+@pytest.mark.parametrize("key", ["action", "warning", "restart"])
+def test_details_of_a_limit_need_one(key: str) -> None:
+    text = change("max_prefixes_ipv6 = 500", text=change("max_prefixes_ipv4 = 1000"))
+    assert f"bgp.neighbor[0].max_prefixes_{key}" in [found for found, _, _ in problems(text)]
+
+
+def test_only_a_session_that_is_closed_comes_up_again() -> None:
+    ((key, _, _),) = problems(change('max_prefixes_action = "teardown"', 'max_prefixes_action = "discard"'))
+    assert key == "bgp.neighbor[0].max_prefixes_restart"
+
+
 WRONG = [
+    ("max_prefixes_ipv4 = 1000", "max_prefixes_ipv4 = 0", "bgp.neighbor[0].max_prefixes_ipv4", "0", "between 1 and"),
+    (
+        "max_prefixes_ipv6 = 500",
+        "max_prefixes_ipv6 = true",
+        "bgp.neighbor[0].max_prefixes_ipv6",
+        "true",
+        "whole number",
+    ),
+    (
+        'max_prefixes_action = "teardown"',
+        'max_prefixes_action = "panic"',
+        "bgp.neighbor[0].max_prefixes_action",
+        '"panic"',
+        '"teardown", "discard", "warn"',
+    ),
+    (
+        "max_prefixes_warning = 90",
+        "max_prefixes_warning = 101",
+        "bgp.neighbor[0].max_prefixes_warning",
+        "101",
+        "1 and 100",
+    ),
+    (
+        "max_prefixes_restart = 60",
+        "max_prefixes_restart = -1",
+        "bgp.neighbor[0].max_prefixes_restart",
+        "-1",
+        "0 and 86400",
+    ),
     ("multipath = 8", "multipath = 65", "bgp.multipath", "65", "between 1 and 64"),
     ("multipath_relaxed = true", "multipath_relaxed = 1", "bgp.multipath_relaxed", "1", "true or false"),
     ('compare_med = "always"', 'compare_med = "never"', "bgp.compare_med", '"never"', '"neighbor-as", "always"'),

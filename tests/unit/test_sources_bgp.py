@@ -21,7 +21,10 @@ from dpdkrouter.bgp.events import (
     RefreshMark,
     Update,
 )
+from dpdkrouter.bgp.limits import Limits
+from dpdkrouter.bgp.policies import PeerRules
 from dpdkrouter.bgp.session import Sessions
+from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.policy import Checks, Policy
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.sources.bgp import LEARN_S, QUIET_S, BgpSource
@@ -42,13 +45,14 @@ PLAIN = Capabilities(families=frozenset({"ipv4", "ipv6"}), router_id="192.0.2.9"
 class Source:
     """A BgpSource with one peer, told events at times."""
 
-    def __init__(self, restart_time: int = 120) -> None:
+    def __init__(self, restart_time: int = 120, limits: Limits | None = None) -> None:
         peer = BgpPeer(PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", ("ipv4", "ipv6"), restart_time=restart_time)
         self.rib = Rib(asn=65000, router_id=1)
         self.now = 0.0
+        self.sessions = Sessions([peer], 0.0)
         hops = {PEER: {"ipv4": "192.0.2.1"}}
-        imports = {PEER: (Policy("accept", default=True), Checks())}
-        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, Sessions([peer], 0.0), 0.0, imports)
+        rules = {PEER: PeerRules(Policy("accept", default=True), Checks(), limits or Limits())}
+        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, self.sessions, 0.0, rules)
 
     def note(self, *events: Event) -> list[str]:
         """The lines that ExaBGP gets."""
@@ -78,6 +82,12 @@ def update(*prefixes: str, peer: str = PEER) -> Update:
         b"".join(socket.inet_aton(address) for address, _ in networks),
         bytes(int(length) for _, length in networks),
     )
+
+
+def withdrawal(prefix: str) -> Update:
+    """An UPDATE that withdraws an IPv4 prefix."""
+    address, length = prefix.split("/")
+    return Update(PEER, "ipv4", None, withdrawn=socket.inet_aton(address), withdrawn_lengths=bytes([int(length)]))
 
 
 def hello(*, gap: bool, peers: tuple[PeerState, ...] = ()) -> Hello:
@@ -227,3 +237,91 @@ def test_withdrawn_for_good(source: Source) -> None:
     assert [line for line in source.bgp.withdraw() if "withdraw" in line and "203.0.113.0/24" in line]
     assert source.note(hello(gap=False)) == []
     assert list(source.bgp.announced_to()) == []
+
+
+# ---- limits of prefixes
+
+THREE = ("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24")
+
+
+def test_limit_closes_the_session_and_keeps_it_closed() -> None:
+    source = Source(limits=Limits((2, None), restart=100))
+    source.up(ALL)
+    assert source.note(update(*THREE[:2])) == []
+    assert source.note(update(THREE[2])) == [f"neighbor {PEER} teardown 1"]
+    assert source.routes() == 0
+    assert "more than 2 ipv4 prefixes" in source.sessions.view({})[0].last_error
+    source.note(PeerDown(PEER, "closed"))
+    assert source.up(ALL) == [f"neighbor {PEER} teardown 1"]
+    source.note(update(THREE[0]))
+    assert source.routes() == 0, "nothing counts until it may come up again"
+    source.after(100)
+    assert "eor" in source.up(ALL)[0]
+    source.note(update(*THREE[:2]))
+    assert source.routes() == 2
+    assert source.note(update(THREE[2])) == [f"neighbor {PEER} teardown 1"]
+
+
+def test_closed_session_opens_by_refresh_alone_without_a_time() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    source.note(update(*THREE))
+    source.after(1e6)
+    assert "teardown 1" in source.up(ALL)[0]
+    assert source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))[-1] == f"neighbor {PEER} teardown 1"
+    assert source.bgp.refresh(PEER, source.now) == []
+    assert "eor" in source.up(ALL)[0]
+
+
+def test_discarded_prefixes_are_asked_for_when_there_is_room() -> None:
+    source = Source(limits=Limits((2, None), action="discard"))
+    source.up(ALL)
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 2
+    assert source.rib.size_of(source.rib.counts().origins[0].origin_id) == ((2, 0), (1, 0))
+    source.after(1)
+    assert source.bgp.take_lines() == []
+    source.note(withdrawal(THREE[0]))
+    source.after(1)
+    assert refreshes(source.bgp.take_lines()) == 1
+    source.note(update(THREE[0]))
+    source.after(1)
+    assert source.bgp.take_lines() == [], "nothing was discarded since"
+
+
+def test_replaced_routes_are_not_more_routes() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    for _ in range(3):
+        assert source.note(update(*THREE[:2])) == []
+    assert source.routes() == 2
+
+
+def test_warning_takes_all(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source(limits=Limits((2, None), action="warn", warning=100))
+    source.up(ALL)
+    source.note(update(THREE[0]))
+    assert not caplog.records
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    source.note(update("10.0.3.0/24"))
+    assert len(caplog.records) == 2, "said once"
+
+
+def test_limit_of_one_family_is_not_that_of_the_other() -> None:
+    source = Source(limits=Limits((None, 1)))
+    source.up(ALL)
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 3
+
+
+def test_refresh_needs_a_session_that_can() -> None:
+    source = Source()
+    with pytest.raises(RequestError, match="not up"):
+        source.bgp.refresh(PEER, 0.0)
+    source.up(replace(ALL, route_refresh=False))
+    with pytest.raises(RequestError, match="no route refresh"):
+        source.bgp.refresh(PEER, 0.0)
+    source.up(ALL)
+    assert refreshes(source.bgp.refresh(PEER, 0.0)) == 2
