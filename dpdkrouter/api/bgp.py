@@ -5,7 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dpdkrouter.api.common import Params, as_path_text, communities_text, prefix_text, reason_text, walk, why_text
+from dpdkrouter.api.common import (
+    SOURCE_NAMES,
+    Params,
+    as_path_text,
+    communities_text,
+    prefix_text,
+    reason_text,
+    walk,
+    why_text,
+)
 from dpdkrouter.errors import RequestError
 
 if TYPE_CHECKING:
@@ -104,7 +113,7 @@ class BgpMethods:
             for path in self._control.rib.paths(family, packed, length):
                 yield {
                     **self._bgp_route(packed, length, path),
-                    "source": path.source.name.lower(),
+                    "source": SOURCE_NAMES[path.source],
                     "multipath": path.multipath,
                     "metric": path.metric if path.reachable else None,
                     "path_id": path.path_id,

@@ -6,7 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.errors import RequestError
-from dpdkrouter.rib.enums import Step
+from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.sources import static
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ WHY = {
     Step.PEER_ADDRESS: "another path's peer has a lower address (RFC 4271 9.1.2.2 g)",
     Step.PATH_ID: "another path of this peer has a lower path id (RFC 7911)",
 }
+SOURCE_NAMES = {source: name.lower() for name, source in Source.__members__.items()}
 _STEP_NAMES = {step: name.lower().replace("_", " ") for name, step in Step.__members__.items()}
 
 

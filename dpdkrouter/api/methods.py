@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api.bgp import BgpMethods
-from dpdkrouter.api.common import Params, prefix_text, reason_text, walk
+from dpdkrouter.api.common import SOURCE_NAMES, Params, prefix_text, reason_text, walk
 from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.sources import static
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from dpdkrouter.rib.attributes import NextHop
     from dpdkrouter.rib.views import Path
 
-_SOURCES = {name.lower(): source for name, source in Source.__members__.items()}
-_SOURCE_NAMES = {source: name for name, source in _SOURCES.items()}
+_SOURCES = {name: source for source, name in SOURCE_NAMES.items()}
 
 
 class Methods(BgpMethods):
@@ -63,7 +62,7 @@ class Methods(BgpMethods):
                 if counts.paths[i]:
                     rows.append(
                         {
-                            "source": _SOURCE_NAMES[counts.source],
+                            "source": SOURCE_NAMES[counts.source],
                             "family": family,
                             "paths": counts.paths[i],
                             "best": counts.best[i],
@@ -121,13 +120,13 @@ class Methods(BgpMethods):
             yield None  # a filter may let nothing through for long: the server goes on routing in between
             for path in self._control.rib.paths(family, packed, length):
                 shown = path.best or path.multipath or params.get("all")
-                if shown and wanted in (None, _SOURCE_NAMES[path.source]):
+                if shown and wanted in (None, SOURCE_NAMES[path.source]):
                     yield self._route(packed, length, path)
 
     def _route(self, packed: bytes, length: int, path: Path) -> dict[str, Any]:
         return {
             "prefix": prefix_text(packed, length),
-            "source": _SOURCE_NAMES[path.source],
+            "source": SOURCE_NAMES[path.source],
             "peer": path.peer_address,
             "best": path.best,
             "stale": path.stale,
