@@ -42,7 +42,7 @@ from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.rib.attributes import Attributes
     from dpdkrouter.sources.batch import Network
 

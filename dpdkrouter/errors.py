@@ -6,6 +6,7 @@
     ├── InstanceError              3  no running router, or no way to say which one is meant
     ├── ControlUnreachableError    3  the control process does not answer on its API socket
     ├── RequestError               1  the control process answered and refused the request
+    │   └── NotFoundError          4  ... since what it names is not there
     ├── AlreadyRunningError        1  this program of this router runs already
     ├── SegmentError               1  a shared-memory segment cannot be made or used
     │   ├── SegmentMissingError    1  ... it is not there
@@ -86,6 +87,12 @@ class ControlUnreachableError(DpdkrouterError):
 
 class RequestError(DpdkrouterError):
     """The control process refused a request."""
+
+
+class NotFoundError(RequestError):
+    """What a request names is not there."""
+
+    exit_code = 4
 
 
 class AlreadyRunningError(DpdkrouterError):

@@ -15,7 +15,7 @@ from dpdkrouter.api.common import (
     walk,
     why_text,
 )
-from dpdkrouter.errors import RequestError
+from dpdkrouter.errors import NotFoundError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +166,7 @@ class BgpMethods:
     def _peer(self, peer: object) -> str:
         """The address of a configured peer."""
         if not isinstance(peer, str) or self._control.bgp.origin_of(peer) is None:
-            raise RequestError(f"peer {peer!r}: no such neighbor in the configuration")
+            raise NotFoundError(f"peer {peer!r}: no such neighbor in the configuration")
         return peer
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api.bgp import BgpMethods
 from dpdkrouter.api.common import SOURCE_NAMES, Params, prefix_text, reason_text, walk
-from dpdkrouter.errors import RequestError
+from dpdkrouter.errors import NotFoundError, RequestError
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.sources import static
 
@@ -92,6 +92,10 @@ class Methods(BgpMethods):
             params.get("prefix"), params.get("via", []), params.get("type", "unicast")
         )
         control = self._control
+        own = {str(address.ip) for port in control.config.ports for address in port.addresses}
+        for hop in attributes.next_hops:
+            if hop.address in own:
+                raise RequestError(f"next hop {hop.address}: must not be the router's own address")
         control.set_cli_routes({**control.cli.routes, prefix: attributes})
         best = control.rib.paths(prefix.version, prefix.network_address.packed, prefix.prefixlen)
         mine = next(path for path in best if path.source == Source.CLI)
@@ -107,7 +111,7 @@ class Methods(BgpMethods):
         prefix = static.parse_prefix(params.get("prefix"))
         routes = dict(self._control.cli.routes)
         if routes.pop(prefix, None) is None:
-            raise RequestError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
+            raise NotFoundError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
         self._control.set_cli_routes(routes)
         return {"prefix": str(prefix)}
 

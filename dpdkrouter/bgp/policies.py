@@ -17,9 +17,9 @@ from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Pol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dpdkrouter.config import Config
     from dpdkrouter.config.bgp import Bgp, BgpNeighbor, PolicyRule
     from dpdkrouter.config.rules import Community
+    from dpdkrouter.config.schema import Config
 
 
 class DecisionOptions(TypedDict):

@@ -5,16 +5,22 @@ the control process, the stats segment's the fast path. Used by the three progra
 checks.
 """
 
+from __future__ import annotations
+
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from dpdkrouter.config.rules import ROUTER_NAME
-from dpdkrouter.config.schema import Config
 from dpdkrouter.errors import InstanceError, SegmentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from dpdkrouter.config.schema import Config
 
 RUN = Path("/run/dpdkrouter")
 HUGEPAGES = Path("/dev/hugepages")
@@ -71,7 +77,7 @@ class InstancePaths:
         return self.run / "bgp.sock"
 
     def pid_file(self, program: str) -> Path:
-        """The lock of `fastpath` or `control` (dpdkrouter/lock.py): its process's id stands in it."""
+        """The lock of `fastpath`, `control` or `bgp`: its process's id stands in it."""
         return self.run / f"{program}.lock"
 
 

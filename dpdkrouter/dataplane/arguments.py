@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
 FRAME_OVERHEAD_BYTES = 128 + 14 + 8  # headroom, Ethernet, two VLAN tags

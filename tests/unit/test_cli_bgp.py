@@ -100,7 +100,7 @@ def test_peer_that_may_blackhole_is_shown_as_such(tmp_path: Path) -> None:
 
 def test_questions_that_make_no_sense(tmp_path: Path) -> None:
     with hearing(tmp_path) as router:
-        assert router.cli("bgp", "neighbor", "192.0.2.77").code == 1
+        assert router.cli("bgp", "neighbor", "192.0.2.77").code == 4
         assert router.cli("bgp", "routes", "--rejected", "--best").code == 2
 
 

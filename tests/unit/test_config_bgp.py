@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.bgp.policies import checks, decision_options, import_policy, peer_rules
-from dpdkrouter.config import Config, ConfigErrors, parse
+from dpdkrouter.config.load import parse
 from dpdkrouter.config.policies import lengths
+from dpdkrouter.errors import ConfigErrors
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
+
+if TYPE_CHECKING:
+    from dpdkrouter.config.schema import Config
 
 BASE = """\
 [router]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import InstancePaths, find_instance, parse, running_pid
-from dpdkrouter.config.paths import need_hugetlbfs
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.paths import InstancePaths, find_instance, need_hugetlbfs, running_pid
 from dpdkrouter.errors import InstanceError, SegmentError
 
 PORT = '[[port]]\nname = "a"\ndevice = "net_null0"\n'
