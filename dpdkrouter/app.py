@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
-from dpdkrouter.bgp.policies import decision_options, peer_rules
+from dpdkrouter.bgp.exports import Exports
+from dpdkrouter.bgp.policies import decision_options, export_policies, peer_rules
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -35,11 +36,12 @@ from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.segment import StatsReader
-from dpdkrouter.sources import static
+from dpdkrouter.sources import originated, static
 from dpdkrouter.sources.batch import Origin
 from dpdkrouter.sources.bgp import BgpSource
 from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
+from dpdkrouter.sources.originated import Originated
 
 if TYPE_CHECKING:
     from dpdkrouter.config.schema import Config
@@ -81,11 +83,13 @@ class Control:
         self.cli = Origin(self.rib, self.rib.add_origin(Source.CLI))
         settings = settings_of(config)
         self.sessions = Sessions(settings.peers, self.started)
+        asked, told = originated.load(self.paths.announced)
+        self.exports = Exports(settings.peers, export_policies(config), next_hops(config), told)
+        self.originated = Originated(self.rib, announced(config), self._redistributed(), asked)
         self.bgp = BgpSource(
             self.rib,
             settings.peers,
-            announced(config),
-            {str(neighbor.address): next_hops(config, neighbor) for neighbor in (bgp.neighbors if bgp else ())},
+            self.exports,
             self.sessions,
             self.started,
             peer_rules(config),
@@ -95,6 +99,7 @@ class Control:
         self._links: dict[int, bool] = {}
         self._dirty = asyncio.Event()
         self._swept_bgp = False
+        self._kept: tuple[set[Network], dict[str, list[str]]] = (set(), {})
         self._requests = 0
 
     # ---- sources
@@ -131,11 +136,32 @@ class Control:
         self.cli.replace(routes)
         self.converge()
 
+    def _redistributed(self) -> list[tuple[str, Origin]]:
+        names = self.config.bgp.redistribute if self.config.bgp else ()
+        return [(name, {"connected": self.connected, "static": self.static, "cli": self.cli}[name]) for name in names]
+
+    def announce(self, prefix: Network, *, wanted: bool) -> None:
+        """Announce a prefix, or no longer, as the CLI asks; kept for a restart."""
+        (self.originated.asked.add if wanted else self.originated.asked.discard)(prefix)
+        self.export()
+
+    def export(self) -> None:
+        """Tell the peers what we announce now."""
+        lines = self.exports.update(self.originated.prefixes())
+        kept = (self.originated.asked.copy(), self.exports.state())
+        if kept != self._kept:
+            # before ExaBGP hears of it: what it may have must never be less than what is written
+            originated.save(self.paths.announced, *kept)
+            self._kept = kept
+        if lines:
+            self.feed.send(lines)
+
     def converge(self) -> None:
-        """Decide, resolve next hops, program the segment."""
+        """Decide, resolve next hops, program the segment, tell the peers."""
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
         self.host.keep_resolved(self.next_hops)
+        self.export()
 
     def _first_routes(self) -> None:
         """All that is known without asking anybody, then sweep what these sources no longer have."""

@@ -16,6 +16,7 @@ from dpdkrouter.api.common import (
     why_text,
 )
 from dpdkrouter.errors import NotFoundError, RequestError
+from dpdkrouter.sources import static
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class BgpMethods:
             "bgp.best": self.bgp_best,
             "bgp.refresh": self.bgp_refresh,
             "bgp.announced": self.bgp_announced,
+            "bgp.announce": self.bgp_announce,
             "bgp.withdraw": self.bgp_withdraw,
         }
 
@@ -122,8 +124,17 @@ class BgpMethods:
 
     def bgp_announced(self, _: Params) -> Iterator[dict[str, Any]]:
         """What is announced, and to whom."""
-        for prefix, peer in self._control.bgp.announced_to():
-            yield {"prefix": prefix, "peer": peer}
+        for prefix, peer, attributes in self._control.exports.announced():
+            yield {"prefix": str(prefix), "peer": peer, "attributes": attributes}
+
+    def bgp_announce(self, params: Params) -> dict[str, Any]:
+        """Announce a prefix until it is withdrawn; export policies say to whom."""
+        prefix = static.parse_prefix(params.get("prefix"))
+        self._control.announce(prefix, wanted=True)
+        return {"prefix": str(prefix), "peers": self._told(str(prefix))}
+
+    def _told(self, prefix: str) -> list[str]:
+        return [peer for found, peer, _ in self._control.exports.announced() if str(found) == prefix]
 
     def bgp_refresh(self, params: Params) -> dict[str, Any]:
         """Ask a peer for its routes again (RFC 2918); lets a session come up again that was closed for its prefixes."""
@@ -131,10 +142,16 @@ class BgpMethods:
         self._control.feed.send(self._control.bgp.refresh(peer, time.monotonic()))
         return {"peer": peer}
 
-    def bgp_withdraw(self, _: Params) -> dict[str, Any]:
-        """Withdraw what is announced, for good: the router is about to end."""
-        self._control.feed.send(self._control.bgp.withdraw())
-        return {"peers": list(self._control.sessions.up_peers())}
+    def bgp_withdraw(self, params: Params) -> dict[str, Any]:
+        """Withdraw what `bgp.announce` announced; without a prefix all, for good: the router is about to end."""
+        if params.get("prefix") is None:
+            self._control.feed.send(self._control.exports.stop())
+            return {"peers": list(self._control.sessions.up_peers())}
+        prefix = static.parse_prefix(params["prefix"])
+        if prefix not in self._control.originated.asked:
+            raise NotFoundError(f"{prefix}: `bgp announce` did not announce it; `bgp announced` lists what is")
+        self._control.announce(prefix, wanted=False)
+        return {"prefix": str(prefix), "peers": self._told(str(prefix))}
 
     def bgp_neighbor(self, params: Params) -> dict[str, Any]:
         """One session: its line of the summary, and what its policy and the checks before it let through."""
@@ -143,6 +160,7 @@ class BgpMethods:
         imports = self._control.bgp.imports_of(address)
         origin = self._control.bgp.origin_of(address)
         counts = next(one for one in self._control.rib.counts().origins if one.origin_id == origin)
+        exported = self._control.exports.policy(address)
         checks = imports.checks
         limits = self._control.bgp.limits_of(address)
         return {
@@ -155,6 +173,10 @@ class BgpMethods:
                 "blackhole": checks.blackhole,
                 "max_prefixes": by_family(limits.most),
                 "max_prefixes_action": limits.action,
+            },
+            "export": {
+                "policy": exported.name if exported is not None else None,
+                "prefixes": sum(peer == address for _, peer, _ in self._control.exports.announced()),
             },
             "over_limit": by_family(self._control.rib.size_of(counts.origin_id)[1]),
             "rejected": by_family(counts.rejected),

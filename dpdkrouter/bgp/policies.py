@@ -63,6 +63,12 @@ def import_policy(config: Config, neighbor: BgpNeighbor) -> Policy | None:
     return _chosen(config, neighbor.import_policy, neighbor)
 
 
+def export_policies(config: Config) -> dict[str, Policy | None]:
+    """The policies for what neighbours are told, by address."""
+    neighbors = config.bgp.neighbors if config.bgp else ()
+    return {str(n.address): _chosen(config, n.export_policy, n) for n in neighbors}
+
+
 def checks(config: Config, neighbor: BgpNeighbor) -> Checks:
     """What is refused before the policy is asked; nothing of an iBGP peer."""
     if neighbor.asn == config.router.asn:
@@ -115,6 +121,8 @@ def _rule(bgp: Bgp, rule: PolicyRule, number: int) -> Rule:
             add=_communities(rule.add_communities),
             remove=_communities(rule.remove_communities),
         ),
+        sources=frozenset(rule.sources),
+        prepend=rule.prepend,
     )
 
 

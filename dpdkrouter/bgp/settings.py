@@ -9,6 +9,7 @@ from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
 
 if TYPE_CHECKING:
     from dpdkrouter.config.bgp import BgpNeighbor
+    from dpdkrouter.config.rules import Prefix as Network
     from dpdkrouter.config.schema import Config
 
 _VERSIONS = {"ipv4": 4, "ipv6": 6}
@@ -30,8 +31,14 @@ def local_address(config: Config, neighbor: BgpNeighbor) -> str:
     return next(str(a.ip) for p in config.ports for a in p.addresses if a.version == neighbor.address.version)
 
 
-def next_hops(config: Config, neighbor: BgpNeighbor) -> dict[str, str]:
-    """Own address to announce as next hop, by family: on the port of the session."""
+def next_hops(config: Config) -> dict[str, dict[str, str]]:
+    """Own address to announce as next hop, by neighbour and family: on the port of the session."""
+    return {
+        str(neighbor.address): _next_hops(config, neighbor) for neighbor in (config.bgp.neighbors if config.bgp else ())
+    }
+
+
+def _next_hops(config: Config, neighbor: BgpNeighbor) -> dict[str, str]:
     local = ip_address(local_address(config, neighbor))
     here = [port for port in config.ports if any(local == address.ip for address in port.addresses)]
     hops: dict[str, str] = {}
@@ -44,13 +51,9 @@ def next_hops(config: Config, neighbor: BgpNeighbor) -> dict[str, str]:
     return hops
 
 
-def announced(config: Config) -> dict[str, list[str]]:
-    """The announced prefixes by family."""
-    prefixes = config.bgp.announce if config.bgp else ()
-    return {
-        family: [str(prefix) for prefix in prefixes if prefix.version == version]
-        for family, version in _VERSIONS.items()
-    }
+def announced(config: Config) -> dict[Network, Network | None]:
+    """The announced prefixes, and of each the prefix that it depends on."""
+    return {one.prefix: one.when for one in config.bgp.announce} if config.bgp else {}
 
 
 def settings_of(config: Config) -> BgpSettings:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dpdkrouter.cli import programs, render
-from dpdkrouter.cli.instance import NOT_FOUND, AsJson, OnlyFamily, OnlyPrefix, chosen
+from dpdkrouter.cli.instance import NOT_FOUND, AsJson, OnlyFamily, OnlyPrefix, Prefix, chosen
 
 app = typer.Typer()
 app.command("run")(programs.bgp)
@@ -97,7 +97,7 @@ def routes(
 
 @app.command("best")
 def best(
-    prefix: Annotated[str, typer.Argument(help="The prefix.")],
+    prefix: Prefix,
     why: Annotated[bool, typer.Option("--why", help="All paths, and why each lost.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -137,7 +137,29 @@ def announced(as_json: AsJson = False) -> None:
     if as_json:
         render.json_list(found)
     else:
-        render.rows(("prefix", "peer"), ((one["prefix"], one["peer"]) for one in found))
+        render.rows(
+            ("prefix", "peer", "attributes"), ((one["prefix"], one["peer"], one["attributes"]) for one in found)
+        )
+
+
+@app.command("announce")
+def announce(prefix: Prefix, as_json: AsJson = False) -> None:
+    """Announce a prefix until `bgp withdraw`; kept over restarts. Export policies say to whom."""
+    _announcement("bgp.announce", prefix, as_json)
+
+
+@app.command("withdraw")
+def withdraw(prefix: Prefix, as_json: AsJson = False) -> None:
+    """Withdraw a prefix that `bgp announce` announced."""
+    _announcement("bgp.withdraw", prefix, as_json)
+
+
+def _announcement(method: str, prefix: str, as_json: bool) -> None:
+    found = chosen.api().call(method, prefix=prefix)
+    if as_json:
+        render.as_json(found)
+    else:
+        render.line(f"{prefix}: announced to {', '.join(found['peers']) or 'nobody'}")
 
 
 @app.command("neighbor")
@@ -161,6 +183,8 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             "stale": _families(found["stale"]),
             "rejected": _families(found["rejected"]),
             "import policy": imports["policy"] or "none: all is refused (RFC 8212)",
+            "export policy": found["export"]["policy"] or "none: nothing is announced (RFC 8212)",
+            "announced": found["export"]["prefixes"],
             "bogons": "refused" if imports["bogons"] else "accepted",
             "own prefixes": ", ".join(imports["own_prefixes"]) or "not checked",
             "longest prefixes": f"/{lengths['ipv4']} (IPv4), /{lengths['ipv6']} (IPv6)",

@@ -42,6 +42,22 @@ class PrefixList(Table):
     ] = Field((), description="the prefixes; none match with an empty list")
 
 
+class Announced(Table):
+    """An entry of `announce`; a plain string there is that prefix without a condition."""
+
+    prefix: Annotated[Prefix, rules.PREFIX] = Field(description="prefix to announce")
+    when: Annotated[Prefix | None, rules.PREFIX] = Field(
+        None, description="announced only while a connected, static or CLI route to exactly this prefix is in use"
+    )
+
+
+def _announced(value: Any, handler: ModelWrapValidatorHandler[Announced]) -> Announced:
+    """Takes `"203.0.113.0/24"` for `{ prefix = "203.0.113.0/24" }`."""
+    return short_form(
+        value, handler, "prefix", rules.PREFIX, "must be a prefix, or a table { prefix = ..., when = ... }"
+    )
+
+
 AsNumbers = tuple[Annotated[int, rules.AS_NUMBER], ...]
 CommunityList = tuple[Annotated[Community, rules.COMMUNITY], ...]
 
@@ -71,6 +87,11 @@ class PolicyRule(Table):
     as_path_longer_than: Annotated[int | None, rules.whole(0, 1000)] = Field(
         None, description="asks for an AS path of more than so many ASes"
     )
+    sources: Annotated[
+        tuple[Annotated[str, rules.choice("announce", "connected", "static", "cli")], ...], array("sources", 0, 4)
+    ] = Field(
+        (), description="asks for one of these: what `announce` or `bgp announce` says, or a redistributed source"
+    )
     set_local_pref: Annotated[int | None, rules.whole(0, MAX_U32)] = Field(
         None, description="local preference of a route that it accepts; higher is better, 100 without one"
     )
@@ -80,6 +101,9 @@ class PolicyRule(Table):
     )
     remove_communities: Annotated[CommunityList, array("communities")] = Field(
         (), description="communities that a route that it accepts loses"
+    )
+    prepend: Annotated[int, rules.whole(0, 32)] = Field(
+        0, description="how often our AS is put before the AS path once more than it is anyway"
     )
 
 
@@ -120,6 +144,11 @@ class BgpNeighbor(Table):
         description='policy for the routes it sends, or "accept" or "reject" for all; '
         "default: all of an iBGP peer, none of an eBGP one (RFC 8212)",
     )
+    export_policy: Annotated[str | None, rules.POLICY_NAME] = Field(
+        None,
+        description='policy for what it is told, or "accept" or "reject" for all; '
+        "default: all to an iBGP peer, nothing to an eBGP one (RFC 8212)",
+    )
     accept_bogons: Annotated[bool, rules.BOOLEAN] = Field(
         False,
         description="true: take special-purpose prefixes (RFC 6890) from an eBGP peer; of an iBGP one always taken",
@@ -154,9 +183,12 @@ class BgpNeighbor(Table):
 class Bgp(Table):
     """[bgp]"""
 
-    announce: Annotated[tuple[Annotated[Prefix, rules.PREFIX], ...], array("prefixes")] = Field(
-        (), description="prefixes announced to every neighbour with their family"
-    )
+    announce: Annotated[
+        tuple[Annotated[Announced, WrapValidator(_announced)], ...], array("prefixes, or tables of prefix, when")
+    ] = Field((), description="prefixes announced to every neighbour whose export policy lets them out")
+    redistribute: Annotated[
+        tuple[Annotated[str, rules.choice("connected", "static", "cli")], ...], array("sources", 0, 3)
+    ] = Field((), description="sources whose best routes are announced, too: connected, static, cli")
     restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
         120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
     )

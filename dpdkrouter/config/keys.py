@@ -17,7 +17,7 @@ from dpdkrouter.config.base import Array
 from dpdkrouter.config.rules import Rule
 from dpdkrouter.config.schema import Config
 
-SHORT_FORMS = ("route[].via", "bgp.prefix_list[].prefixes")  # a string stands for a table there
+SHORT_FORMS = ("route[].via", "bgp.prefix_list[].prefixes", "bgp.announce")  # a string stands for a table there
 
 
 @dataclass(frozen=True, slots=True)

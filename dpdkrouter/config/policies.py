@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[KeyPath, str]]
 
 WITHOUT_RULES = ("accept", "reject")  # policies that need no table
-_CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities")
+_CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities", "prepend")
+_EXPORT_ONLY = ("sources",)
+_IMPORT_ONLY = (
+    "communities",
+    "as_path_has",
+    "origin_as",
+    "neighbor_as",
+    "as_path_longer_than",
+    "remove_communities",
+)
 _LIMIT_DETAILS = ("max_prefixes_action", "max_prefixes_warning", "max_prefixes_restart")
 _CHECKS = ("accept_bogons", "max_length_ipv4", "max_length_ipv6")
 
@@ -46,6 +55,7 @@ def check_policies(config: Config) -> Found:
         for j, rule in enumerate(policy.rules):
             for key, allowed in _rule(bgp, rule):
                 yield ("bgp", "policy", i, "rule", j, key), allowed
+    yield from _uses(config, bgp)
     for i, neighbor in enumerate(bgp.neighbors):
         for key, allowed in _neighbor(config, bgp, neighbor):
             yield ("bgp", "neighbor", i, key), allowed
@@ -61,10 +71,30 @@ def _rule(bgp: Bgp, rule: PolicyRule) -> Iterator[tuple[str, str]]:
                 yield key, "must be absent in a rule that rejects"
 
 
+def _uses(config: Config, bgp: Bgp) -> Found:
+    """A policy's rules hold nothing that has no effect where the policy is used."""
+    imported = {n.import_policy for n in bgp.neighbors}
+    exported = {n.export_policy for n in bgp.neighbors if n.asn != config.router.asn}
+    internal = {n.export_policy for n in bgp.neighbors if n.asn == config.router.asn}
+    for i, policy in enumerate(bgp.policies):
+        for j, rule in enumerate(policy.rules):
+            for key in sorted(rule.model_fields_set):
+                path: KeyPath = ("bgp", "policy", i, "rule", j, key)
+                if key in (*_EXPORT_ONLY, "prepend") and policy.name in imported:
+                    yield path, "must be absent: an import policy cannot have it"
+                elif key in _IMPORT_ONLY and policy.name in {*exported, *internal}:
+                    yield path, "must be absent: what we announce has nothing of this"
+                elif key == "set_local_pref" and policy.name in exported:
+                    yield path, "must be absent: an eBGP neighbour is told no local preference"
+                elif key == "prepend" and policy.name in internal:
+                    yield path, "must be absent: an iBGP neighbour would take its own AS for a loop"
+
+
 def _neighbor(config: Config, bgp: Bgp, neighbor: BgpNeighbor) -> Iterator[tuple[str, str]]:
     policies = [*WITHOUT_RULES, *(policy.name for policy in bgp.policies)]
-    if neighbor.import_policy is not None and neighbor.import_policy not in policies:
-        yield "import_policy", f"must be the name of a policy: {', '.join(policies)}"
+    for key in ("import_policy", "export_policy"):
+        if getattr(neighbor, key) not in (None, *policies):
+            yield key, f"must be the name of a policy: {', '.join(policies)}"
     if neighbor.max_prefixes_ipv4 is None and neighbor.max_prefixes_ipv6 is None:
         for key in _LIMIT_DETAILS:
             if key in neighbor.model_fields_set:

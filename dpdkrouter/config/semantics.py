@@ -42,7 +42,7 @@ def check_repetition(config: Config) -> Found:
     yield from _repeated((("neighbor", i, "address"), n.address) for i, n in enumerate(config.neighbors))
     if config.bgp is None:
         return
-    yield from _repeated((("bgp", "announce", i), prefix) for i, prefix in enumerate(config.bgp.announce))
+    yield from _repeated((("bgp", "announce", i), one.prefix) for i, one in enumerate(config.bgp.announce))
     yield from _repeated((("bgp", "neighbor", i, "address"), n.address) for i, n in enumerate(config.bgp.neighbors))
     yield from _repeated((("bgp", "prefix_list", i, "name"), n.name) for i, n in enumerate(config.bgp.prefix_lists))
     yield from _repeated((("bgp", "policy", i, "name"), n.name) for i, n in enumerate(config.bgp.policies))
@@ -149,11 +149,11 @@ def check_bgp(config: Config, topology: Topology) -> Found:
         for key, allowed in _session(neighbor, topology):
             yield ("bgp", "neighbor", i, *key), allowed
     spoken = {name for n in bgp.neighbors for name in n.families or (family(n.address),)}
-    for i, prefix in enumerate(bgp.announce):
-        if bgp.neighbors and family(prefix) not in spoken:
+    for i, announced in enumerate(bgp.announce):
+        if bgp.neighbors and family(announced.prefix) not in spoken:
             yield (
                 ("bgp", "announce", i),
-                f"must be of a family that a neighbour has; none has {family(prefix)}",
+                f"must be of a family that a neighbour has; none has {family(announced.prefix)}",
             )
 
 

@@ -258,6 +258,15 @@ cdef class Rib(Store):
         return index_find(&table.index, nodes_of(table), hi, lo, length,
                           hash_prefix(table.index.seed, hi, lo, length))
 
+    def best_source(self, family, prefix, length):
+        """The source of the best route to exactly this prefix (packed, network order), 0: there is none."""
+        cdef Table* table = &self.tables[0 if family == 4 else 1]
+        cdef uint32_t node
+        if family not in (4, 6):
+            raise ValueError(f"best_source: family {family!r} is unknown, allowed: 4 and 6")
+        node = self._find(table, bytes(prefix), length)
+        return 0 if node == NONE or nodes_of(table)[node].hopset == NONE else nodes_of(table)[node].state & NODE_SOURCE
+
     def paths(self, family, prefix, length):
         """Every path of a prefix (packed, network order), the best first, with the step that dropped it."""
         cdef Table* table = &self.tables[0 if family == 4 else 1]

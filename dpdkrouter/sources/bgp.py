@@ -38,11 +38,12 @@ from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.imports import ImportFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
     from dpdkrouter.bgp.events import Capabilities, Event, PeerState
+    from dpdkrouter.bgp.exports import Exports
     from dpdkrouter.bgp.limits import Limits
     from dpdkrouter.bgp.policies import PeerRules
     from dpdkrouter.bgp.session import Sessions
@@ -118,23 +119,17 @@ class BgpSource:
         self,
         rib: Rib,
         peers: Sequence[BgpPeer],
-        announced: Mapping[str, list[str]],
-        next_hops: Mapping[str, Mapping[str, str]],
+        exports: Exports,
         sessions: Sessions,
         now: float,
         rules: Mapping[str, PeerRules],
     ) -> None:
-        """announced: prefixes by family; next_hops: own address to announce, by peer and family.
-
-        rules: what may come of a peer, by peer.
-        """
+        """exports: what the peers are told; rules: what may come of a peer, by peer."""
         self._rib = rib
         self._rules = rules
         self._lines: list[str] = []
-        self._announced = announced
-        self._next_hops = next_hops
+        self._exports = exports
         self._sessions = sessions
-        self._withdrawn = False
         self._peers = {
             peer.address: _Peer(
                 peer,
@@ -172,13 +167,6 @@ class BgpSource:
     def limits_of(self, address: str) -> Limits:
         """How many prefixes a peer may send."""
         return self._rules[address].limits
-
-    def announced_to(self) -> Iterable[tuple[str, str]]:
-        """(prefix, peer) of all that is announced."""
-        for address, peer in self._peers.items():
-            for family in () if self._withdrawn else peer.settings.families:
-                for prefix in self._announced.get(family, []):
-                    yield prefix, address
 
     @property
     def settled(self) -> bool:
@@ -297,7 +285,7 @@ class BgpSource:
         lines: list[str] = []
         states = {state.peer: state for state in hello.peers}
         for address, peer in self._peers.items():
-            lines += self._announcements(peer)
+            lines += self._exports.hello(address)
             state = states.get(address)
             if peer.limit.closed_until is not None:
                 lines += [commands.teardown(address, CEASE_MAX_PREFIXES)] if state is not None and state.up else []
@@ -334,23 +322,6 @@ class BgpSource:
         elif not peer.restarting and not peer.learned and peer.sweep_at is not None:
             # Lost while no control process was there, or about to come up: what the segment has of it goes soon.
             peer.sweep_at = min(peer.sweep_at, now + QUIET_S)
-
-    def _announcements(self, peer: _Peer) -> list[str]:
-        return [] if self._withdrawn else self._about_ours(peer, commands.announce)
-
-    def withdraw(self) -> list[str]:
-        """Announce nothing any more: the router is about to end, and graceful restart would have peers wait for it."""
-        self._withdrawn = True
-        return [line for peer in self._peers.values() for line in self._about_ours(peer, commands.withdraw)]
-
-    def _about_ours(self, peer: _Peer, command: Callable[[str, list[str], str], list[str]]) -> list[str]:
-        lines: list[str] = []
-        for family in peer.settings.families:
-            prefixes = self._announced.get(family, [])
-            hop = self._next_hops[peer.settings.address].get(family)
-            if prefixes and hop is not None:
-                lines += command(peer.settings.address, prefixes, hop)
-        return lines
 
     def _up(self, peer: _Peer, event: PeerUp, now: float) -> list[str]:
         log.info("peer %s (AS %d): established", peer.settings.address, peer.settings.asn)
@@ -420,6 +391,7 @@ class BgpSource:
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: what its peers sent stays for a while (RFC 4724 section 4.2)."""
         self._sessions.feed_lost(now)
+        self._exports.lost()
         for peer in self._peers.values():
             peer.up = False
             self._keep_stale(peer, now, peer.settings.restart_time)

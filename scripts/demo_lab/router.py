@@ -64,6 +64,7 @@ _NEIGHBOR = """
 address = "{address}"
 asn = {asn}
 import_policy = "accept"
+export_policy = "accept"
 accept_bogons = true
 max_length_ipv4 = 25
 families = ["ipv4", "ipv6"]

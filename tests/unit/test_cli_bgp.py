@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("root")
 
 V4, V6 = "192.0.2.9", "2001:db8::9"
-ACCEPT = 'import_policy = "accept"\naccept_bogons = true\nmax_length_ipv4 = 25\nmax_length_ipv6 = 128\n'
+ACCEPT = """\
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
+max_length_ipv6 = 128
+"""
 POLICY = """
 [[bgp.prefix_list]]
 name = "long"
@@ -53,7 +59,9 @@ def routes(router: Router, *words: str) -> dict[tuple[str, str], Any]:
 
 
 def test_rejected_routes_say_which_rule_refused(tmp_path: Path) -> None:
-    with hearing(tmp_path, first=ACCEPT.replace('"accept"', '"short"'), more=POLICY) as router:
+    with hearing(
+        tmp_path, first=ACCEPT.replace('import_policy = "accept"', 'import_policy = "short"'), more=POLICY
+    ) as router:
         (((prefix, peer), row),) = routes(router, "--rejected").items()
         assert (prefix, peer, row["policy"], row["reason"]) == (
             "203.0.113.128/25",
@@ -121,3 +129,59 @@ def test_best_says_why_each_loser_lost(tmp_path: Path) -> None:
 def test_every_step_is_explained() -> None:
     assert set(WHY) == set(Step.__members__.values())
     assert len(set(WHY.values())) == len(WHY)
+
+
+def announced(router: Router) -> set[tuple[str, str]]:
+    return {(row["prefix"], row["peer"]) for row in router.cli("bgp", "announced", "--json").json}
+
+
+def test_announce_and_withdraw(tmp_path: Path) -> None:
+    with hearing(tmp_path, second='import_policy = "accept"\n') as router:
+        assert announced(router) == {("203.0.113.0/24", V4)}
+        ended = router.cli("bgp", "announce", "198.18.1.0/24")
+        assert (ended.code, ended.out.strip()) == (0, f"198.18.1.0/24: announced to {V4}")
+        assert announced(router) == {("203.0.113.0/24", V4), ("198.18.1.0/24", V4)}
+        assert router.cli("bgp", "withdraw", "198.18.1.0/24", "--json").json["peers"] == []
+        assert announced(router) == {("203.0.113.0/24", V4)}
+        assert router.cli("bgp", "withdraw", "198.18.1.0/24").code == 4
+        assert "none: nothing is announced (RFC 8212)" in router.cli("bgp", "neighbor", V6).out
+
+
+def test_announced_prefix_outlives_the_control_process(tmp_path: Path) -> None:
+    router = Router(tmp_path)
+    try:
+        for prefixes in ({"203.0.113.0/24"}, {"203.0.113.0/24", "198.18.1.0/24"}):
+            with router.control() as api, router.peers(api):
+                assert {prefix for prefix, _ in announced(router)} == prefixes
+                router.cli("bgp", "announce", "198.18.1.0/24")
+    finally:
+        router.remove()
+
+
+def test_redistributed_routes_come_and_go(tmp_path: Path) -> None:
+    text = CONFIGURATION.replace("[bgp]\n", '[bgp]\nredistribute = ["cli"]\n')
+    router = Router(tmp_path, text)
+    try:
+        with router.control() as api, router.peers(api):
+            router.cli("route", "add", "198.18.1.0/24", "--type", "blackhole")
+            assert ("198.18.1.0/24", V4) in announced(router)
+            router.cli("route", "del", "198.18.1.0/24")
+            assert ("198.18.1.0/24", V4) not in announced(router)
+    finally:
+        router.remove()
+
+
+def test_condition_of_an_announced_prefix(tmp_path: Path) -> None:
+    text = CONFIGURATION.replace(
+        'announce = ["203.0.113.0/24"]', 'announce = [{{ prefix = "203.0.113.0/24", when = "198.18.1.0/24" }}]'
+    )
+    router = Router(tmp_path, text)
+    try:
+        with router.control() as api, router.peers(api):
+            assert announced(router) == set()
+            router.cli("route", "add", "198.18.1.0/24", "--type", "blackhole")
+            assert announced(router) == {("203.0.113.0/24", V4)}
+            router.cli("route", "del", "198.18.1.0/24")
+            assert announced(router) == set()
+    finally:
+        router.remove()

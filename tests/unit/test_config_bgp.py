@@ -9,7 +9,8 @@ import pytest
 
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.bgp.limits import Limits
-from dpdkrouter.bgp.policies import checks, decision_options, import_policy, peer_rules
+from dpdkrouter.bgp.policies import checks, decision_options, export_policies, import_policy, peer_rules
+from dpdkrouter.bgp.settings import announced
 from dpdkrouter.config.load import parse
 from dpdkrouter.config.policies import lengths
 from dpdkrouter.errors import ConfigErrors
@@ -30,10 +31,13 @@ addresses = ["192.0.2.1/24", "2001:db8::1/64"]
 multipath = 8
 multipath_relaxed = true
 compare_med = "always"
+announce = ["203.0.113.0/24", { prefix = "198.51.100.0/24", when = "198.18.0.0/15" }]
+redistribute = ["connected", "static", "cli"]
 [[bgp.neighbor]]
 address = "192.0.2.9"
 asn = 65001
 import_policy = "in"
+export_policy = "out"
 accept_bogons = false
 max_length_ipv4 = 25
 max_length_ipv6 = 49
@@ -67,6 +71,13 @@ add_communities = ["65000:3", "graceful-shutdown"]
 remove_communities = ["1:2:3"]
 [[bgp.policy.rule]]
 action = "reject"
+[[bgp.policy]]
+name = "out"
+[[bgp.policy.rule]]
+name = "ours"
+action = "accept"
+sources = ["announce", "static"]
+prepend = 2
 """
 ROWS = BASE.splitlines()
 PREFIXES = next(row for row in ROWS if row.startswith("prefixes"))
@@ -187,6 +198,22 @@ def test_only_a_session_that_is_closed_comes_up_again() -> None:
 
 
 WRONG = [
+    ("prepend = 2", "prepend = 33", "bgp.policy[1].rule[0].prepend", "33", "between 0 and 32"),
+    (
+        'export_policy = "out"',
+        'export_policy = "no"',
+        "bgp.neighbor[0].export_policy",
+        '"no"',
+        "accept, reject, in, out",
+    ),
+    (
+        'sources = ["announce", "static"]',
+        'sources = ["bgp"]',
+        "bgp.policy[1].rule[0].sources[0]",
+        '"bgp"',
+        '"connected"',
+    ),
+    ('redistribute = ["connected", "static", "cli"]', "redistribute = [1]", "bgp.redistribute[0]", "1", '"connected"'),
     ("max_prefixes_ipv4 = 1000", "max_prefixes_ipv4 = 0", "bgp.neighbor[0].max_prefixes_ipv4", "0", "between 1 and"),
     (
         "max_prefixes_ipv6 = 500",
@@ -223,7 +250,13 @@ WRONG = [
     ("max_length_ipv6 = 49", "max_length_ipv6 = 15", f"{NEIGHBOR}.max_length_ipv6", "15", "between 16 and 128"),
     ("blackhole = true", "blackhole = 1", f"{NEIGHBOR}.blackhole", "1", "true or false"),
     ("accept_bogons = false", 'accept_bogons = "no"', f"{NEIGHBOR}.accept_bogons", '"no"', "true or false"),
-    ('import_policy = "in"', 'import_policy = "out"', f"{NEIGHBOR}.import_policy", '"out"', "accept, reject, in"),
+    (
+        'import_policy = "in"',
+        'import_policy = "lost"',
+        f"{NEIGHBOR}.import_policy",
+        '"lost"',
+        "accept, reject, in, out",
+    ),
     ('default = "accept"', 'default = "drop"', "bgp.policy[0].default", '"drop"', 'one of "accept", "reject"'),
     ('name = "in"', 'name = "accept"', "bgp.policy[0].name", '"accept"', "every router has this policy"),
     ('action = "accept"', 'action = "continue"', f"{RULE}.action", '"continue"', 'one of "accept", "reject"'),
@@ -274,11 +307,57 @@ def test_ibgp_neighbours_are_not_checked(row: str) -> None:
     assert key == f"bgp.neighbor[1].{row.partition(' ')[0]}"
 
 
+def test_what_is_announced_is_what_the_file_says() -> None:
+    made = config()
+    assert announced(made) == {
+        ip_network("203.0.113.0/24"): None,
+        ip_network("198.51.100.0/24"): ip_network("198.18.0.0/15"),
+    }
+    assert export_policies(made) == {
+        "192.0.2.9": Policy(
+            "out", (Rule("ours", True, sources=frozenset({"announce", "static"}), prepend=2),), default=False
+        ),
+        "192.0.2.10": Policy("accept", default=True),
+    }
+    without = config(change('export_policy = "out"'))
+    assert export_policies(without)["192.0.2.9"] is None, "RFC 8212"
+
+
+EFFECTLESS = [
+    ("in", 0, "sources = []", "import policy"),
+    ("in", 0, "prepend = 1", "import policy"),
+    ("out", 1, "communities = []", "nothing of this"),
+    ("out", 1, "as_path_has = []", "nothing of this"),
+    ("out", 1, "origin_as = []", "nothing of this"),
+    ("out", 1, "neighbor_as = []", "nothing of this"),
+    ("out", 1, "as_path_longer_than = 1", "nothing of this"),
+    ("out", 1, "remove_communities = []", "nothing of this"),
+    ("out", 1, "set_local_pref = 1", "eBGP neighbour is told no local preference"),
+]
+
+
+@pytest.mark.parametrize(("policy", "place", "row", "said"), EFFECTLESS)
+def test_keys_without_effect_where_the_policy_is_used(policy: str, place: int, row: str, said: str) -> None:
+    header = f'[[bgp.policy]]\nname = "{policy}"\n'
+    before, _, after = BASE.partition(header)
+    rule = "[[bgp.policy.rule]]\n"
+    first, _, rest = after.partition(rule)
+    ((key, _, allowed),) = problems(f'{before}{header}{first}{rule}action = "accept"\n{row}\n{rule}{rest}')
+    assert key == f"bgp.policy[{place}].rule[0].{row.partition(' ')[0]}"
+    assert said in allowed
+
+
+def test_prepending_to_an_ibgp_neighbour_makes_a_loop() -> None:
+    text = BASE.replace('"192.0.2.10"\nasn = 65000\n', '"192.0.2.10"\nasn = 65000\nexport_policy = "out"\n')
+    ((key, _, allowed),) = problems(text)
+    assert (key, "loop" in allowed) == ("bgp.policy[1].rule[0].prepend", True)
+
+
 def test_names_are_there_once() -> None:
     twice = BASE + '[[bgp.prefix_list]]\nname = "list"\n[[bgp.policy]]\nname = "in"\n'
-    assert [key for key, _, _ in problems(twice)] == ["bgp.prefix_list[1].name", "bgp.policy[1].name"]
+    assert [key for key, _, _ in problems(twice)] == ["bgp.prefix_list[1].name", "bgp.policy[2].name"]
 
 
 def test_sixty_five_rules_are_too_many() -> None:
-    ((key, _, allowed),) = problems(BASE + '[[bgp.policy.rule]]\naction = "reject"\n' * 63)
-    assert (key, allowed) == ("bgp.policy[0].rule", "must have between 0 and 64 entries")
+    ((key, _, allowed),) = problems(BASE + '[[bgp.policy.rule]]\naction = "reject"\n' * 64)
+    assert (key, allowed) == ("bgp.policy[1].rule", "must have between 0 and 64 entries")

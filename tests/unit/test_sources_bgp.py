@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -21,6 +22,7 @@ from dpdkrouter.bgp.events import (
     RefreshMark,
     Update,
 )
+from dpdkrouter.bgp.exports import Exports
 from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.bgp.policies import PeerRules
 from dpdkrouter.bgp.session import Sessions
@@ -50,9 +52,11 @@ class Source:
         self.rib = Rib(asn=65000, router_id=1)
         self.now = 0.0
         self.sessions = Sessions([peer], 0.0)
-        hops = {PEER: {"ipv4": "192.0.2.1"}}
+        exports = Exports([peer], {PEER: Policy("accept", default=True)}, {PEER: {"ipv4": "192.0.2.1"}}, {})
+        exports.update({ip_network("203.0.113.0/24"): "announce"})
+        self.exports = exports
         rules = {PEER: PeerRules(Policy("accept", default=True), Checks(), limits or Limits())}
-        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, self.sessions, 0.0, rules)
+        self.bgp = BgpSource(self.rib, [peer], exports, self.sessions, 0.0, rules)
 
     def note(self, *events: Event) -> list[str]:
         """The lines that ExaBGP gets."""
@@ -234,9 +238,9 @@ def test_peer_that_was_lost_while_control_was_dead_is_not_waited_for_long(source
 
 
 def test_withdrawn_for_good(source: Source) -> None:
-    assert [line for line in source.bgp.withdraw() if "withdraw" in line and "203.0.113.0/24" in line]
+    assert [line for line in source.exports.stop() if "withdraw" in line and "203.0.113.0/24" in line]
     assert source.note(hello(gap=False)) == []
-    assert list(source.bgp.announced_to()) == []
+    assert list(source.exports.announced()) == []
 
 
 # ---- limits of prefixes

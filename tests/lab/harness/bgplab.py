@@ -44,16 +44,19 @@ restart_time = {RESTART_S}
 address = "{WEST4}"
 asn = 65001
 import_policy = "accept"
+export_policy = "accept"
 accept_bogons = true
 [[bgp.neighbor]]
 address = "{WEST6}"
 asn = 65001
 import_policy = "accept"
+export_policy = "accept"
 accept_bogons = true
 [[bgp.neighbor]]
 address = "{EAST4}"
 asn = 65002
 import_policy = "accept"
+export_policy = "accept"
 accept_bogons = true
 families = ["ipv4", "ipv6"]
 """
