@@ -1,13 +1,17 @@
-"""From the configuration to what ExaBGP's configuration needs. Pure."""
+"""From the configuration to what ExaBGP's configuration needs. Pure but for `with_passwords`, which reads them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
+from dpdkrouter.errors import BgpError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dpdkrouter.config.bgp import BgpNeighbor
     from dpdkrouter.config.rules import Prefix as Network
     from dpdkrouter.config.schema import Config
@@ -73,8 +77,41 @@ def settings_of(config: Config) -> BgpSettings:
                 passive=neighbor.passive,
                 hold_time=neighbor.hold_time,
                 description=neighbor.description,
-                restart_time=bgp.restart_time,
+                restart_time=bgp.restart_time if neighbor.graceful_restart else 0,
+                add_path_receive=neighbor.add_path,
+                ttl_security=neighbor.ttl_security,
             )
             for neighbor in bgp.neighbors
         )
     )
+
+
+def with_passwords(config: Config, settings: BgpSettings, environment: Mapping[str, str]) -> BgpSettings:
+    """The settings with the peers' passwords, from their files and the environment; BgpError when one is not there."""
+    if config.bgp is None:
+        return settings
+    neighbors = {str(neighbor.address): neighbor for neighbor in config.bgp.neighbors}
+    return BgpSettings(
+        tuple(replace(peer, password=_password(neighbors[peer.address], environment)) for peer in settings.peers)
+    )
+
+
+def _password(neighbor: BgpNeighbor, environment: Mapping[str, str]) -> str:
+    if neighbor.password_file is not None:
+        try:
+            found = neighbor.password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no text"
+            raise BgpError(
+                f"neighbour {neighbor.address}: its password_file {neighbor.password_file} can't be read: {reason}"
+            ) from None
+    elif neighbor.password_env is not None:
+        found = environment.get(neighbor.password_env, "")
+    else:
+        return ""
+    if not found:
+        raise BgpError(
+            f"neighbour {neighbor.address}: its password is empty: write it to "
+            f"{neighbor.password_file or f'the environment variable {neighbor.password_env}'}"
+        )
+    return found

@@ -1,5 +1,6 @@
 """The configuration file's [bgp]: peers, prefix lists and policies. See schema.py."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, WrapValidator
@@ -139,6 +140,22 @@ class BgpNeighbor(Table):
         90, description="seconds without a message after which the session is lost; 0: never"
     )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `bgp summary`")
+    password_file: Annotated[Path | None, rules.PATH] = Field(
+        None, description="file that holds the session's password (TCP MD5, RFC 2385); read by `dpdkrouter bgp`"
+    )
+    password_env: Annotated[str | None, rules.VARIABLE] = Field(
+        None, description="environment variable of `dpdkrouter bgp` that holds the session's password"
+    )
+    ttl_security: Annotated[int | None, rules.whole(1, 254)] = Field(
+        None,
+        description="hops that the peer may be away at most, by its packets' TTL (RFC 5082); default: not looked at",
+    )
+    add_path: Annotated[bool, rules.BOOLEAN] = Field(
+        False, description="true: take several paths of a prefix from it (RFC 7911)"
+    )
+    graceful_restart: Annotated[bool, rules.BOOLEAN] = Field(
+        True, description="false: its routes go as soon as its session is lost, and ours there (RFC 4724)"
+    )
     import_policy: Annotated[str | None, rules.POLICY_NAME] = Field(
         None,
         description='policy for the routes it sends, or "accept" or "reject" for all; '

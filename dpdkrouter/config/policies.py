@@ -92,6 +92,8 @@ def _uses(config: Config, bgp: Bgp) -> Found:
 
 def _neighbor(config: Config, bgp: Bgp, neighbor: BgpNeighbor) -> Iterator[tuple[str, str]]:
     policies = [*WITHOUT_RULES, *(policy.name for policy in bgp.policies)]
+    if neighbor.password_file is not None and neighbor.password_env is not None:
+        yield "password_env", "must be absent with password_file"
     for key in ("import_policy", "export_policy"):
         if getattr(neighbor, key) not in (None, *policies):
             yield key, f"must be the name of a policy: {', '.join(policies)}"

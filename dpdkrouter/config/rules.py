@@ -25,6 +25,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dpdkrouter.config.devices import Device, parse_device
@@ -276,6 +277,12 @@ def _community(value: object) -> Community:
     return parts[0] << 16 | parts[1] if len(parts) == 2 else (parts[0], parts[1], parts[2])
 
 
+def _path(value: object) -> Path:
+    if not text(value).startswith("/") or not text(value).isprintable():
+        raise RefusedError
+    return Path(text(value))
+
+
 def _argument(value: object) -> str:
     if not text(value).isprintable() or not value:
         raise RefusedError
@@ -314,6 +321,8 @@ LISTEN = Rule('"ADDRESS:PORT" such as "127.0.0.1:9436" or "[::1]:9436", or "" fo
 ARGUMENT = Rule("a string of printable characters, not empty", _argument)
 DESCRIPTION = Rule("a string of at most 128 printable characters", _line)
 FAMILY = choice("ipv4", "ipv6")
+PATH = Rule("an absolute path", _path)
+VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")
 LIST_NAME = pattern(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a string of 1 to 64 of letters, digits, _ . -, not beginning with . or -"
 )

@@ -10,13 +10,15 @@ import pytest
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.bgp.policies import checks, decision_options, export_policies, import_policy, peer_rules
-from dpdkrouter.bgp.settings import announced
+from dpdkrouter.bgp.settings import announced, settings_of, with_passwords
 from dpdkrouter.config.load import parse
 from dpdkrouter.config.policies import lengths
-from dpdkrouter.errors import ConfigErrors
+from dpdkrouter.errors import BgpError, ConfigErrors
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dpdkrouter.config.schema import Config
 
 BASE = """\
@@ -42,6 +44,10 @@ accept_bogons = false
 max_length_ipv4 = 25
 max_length_ipv6 = 49
 blackhole = true
+password_file = "/nowhere/password"
+ttl_security = 1
+add_path = true
+graceful_restart = false
 max_prefixes_ipv4 = 1000
 max_prefixes_ipv6 = 500
 max_prefixes_action = "teardown"
@@ -50,6 +56,7 @@ max_prefixes_restart = 60
 [[bgp.neighbor]]
 address = "192.0.2.10"
 asn = 65000
+password_env = "PASSWORD"
 [[bgp.prefix_list]]
 name = "list"
 prefixes = ["198.51.100.0/24", { prefix = "203.0.113.0/24", ge = 25, le = 28 }, { prefix = "2001:db8::/32", ge = 48 }]
@@ -198,6 +205,23 @@ def test_only_a_session_that_is_closed_comes_up_again() -> None:
 
 
 WRONG = [
+    ("ttl_security = 1", "ttl_security = 255", f"{NEIGHBOR}.ttl_security", "255", "between 1 and 254"),
+    ("add_path = true", "add_path = 1", f"{NEIGHBOR}.add_path", "1", "true or false"),
+    ("graceful_restart = false", "graceful_restart = 0", f"{NEIGHBOR}.graceful_restart", "0", "true or false"),
+    (
+        'password_file = "/nowhere/password"',
+        'password_file = "password"',
+        f"{NEIGHBOR}.password_file",
+        '"password"',
+        "an absolute path",
+    ),
+    (
+        'password_env = "PASSWORD"',
+        'password_env = "A B"',
+        "bgp.neighbor[1].password_env",
+        '"A B"',
+        "environment variable",
+    ),
     ("prepend = 2", "prepend = 33", "bgp.policy[1].rule[0].prepend", "33", "between 0 and 32"),
     (
         'export_policy = "out"',
@@ -321,6 +345,36 @@ def test_what_is_announced_is_what_the_file_says() -> None:
     }
     without = config(change('export_policy = "out"'))
     assert export_policies(without)["192.0.2.9"] is None, "RFC 8212"
+
+
+def test_session_is_what_the_file_says() -> None:
+    first, second = settings_of(config()).peers
+    assert (first.ttl_security, first.add_path_receive, first.restart_time) == (1, True, 0)
+    assert (second.ttl_security, second.add_path_receive, second.restart_time) == (None, False, 120)
+
+
+def test_passwords_come_from_file_and_environment(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    made = config(change('password_file = "/nowhere/password"', f'password_file = "{file}"'))
+
+    def read(environment: dict[str, str]) -> list[str]:
+        return [peer.password for peer in with_passwords(made, settings_of(made), environment).peers]
+
+    with pytest.raises(BgpError, match="can't be read: No such file"):
+        read({})
+    file.write_text("\n")
+    with pytest.raises(BgpError, match="is empty"):
+        read({"PASSWORD": "b"})
+    file.write_text("a\n")
+    with pytest.raises(BgpError, match="variable PASSWORD"):
+        read({})
+    assert read({"PASSWORD": "b"}) == ["a", "b"]
+    assert "password" not in repr(with_passwords(made, settings_of(made), {"PASSWORD": "b"}))
+
+
+def test_one_place_for_a_password() -> None:
+    ((key, _, _),) = problems(change("ttl_security = 1", 'password_env = "B"'))
+    assert key == "bgp.neighbor[0].password_env"
 
 
 EFFECTLESS = [
