@@ -88,9 +88,31 @@ SERIES = (
     ),
     Series("dpdkrouter_routes", "gauge", "Best routes.", ("family", "source")),
     Series("dpdkrouter_writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
+    Series(
+        "dpdkrouter_table_audit_differences",
+        "gauge",
+        "Where the route segment was not what the RIB says, by the last audit.",
+    ),
+    Series("dpdkrouter_table_audit_age_seconds", "gauge", "Time since the last audit in the background ended."),
     # BGP
+    Series(
+        "dpdkrouter_bgp_feed_tap", "gauge", "1 while UPDATEs come from ExaBGP's tap; 0: by its slow JSON feed, or not."
+    ),
     Series("dpdkrouter_bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
     Series("dpdkrouter_bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
+    Series(
+        "dpdkrouter_bgp_prefixes_rejected",
+        "gauge",
+        "Paths of the peer that its import policy, or a check before it, refuses.",
+        ("peer", "family"),
+    ),
+    Series("dpdkrouter_bgp_prefixes_announced", "gauge", "Prefixes of ours that the peer is told.", ("peer",)),
+    Series(
+        "dpdkrouter_bgp_treat_as_withdraw_total",
+        "counter",
+        "Malformed UPDATEs whose routes were taken as withdrawn (RFC 7606) since the session came up.",
+        ("peer",),
+    ),
     Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),
     Series("dpdkrouter_bgp_flaps_total", "counter", "How often the Established session was lost.", ("peer",)),
 )

@@ -76,8 +76,14 @@ class ControlView(Protocol):
         """Rows of source, family ("ipv4", "ipv6"), best; several rows may have the same source and family."""
         ...
 
+    def audit_summary(self, params: dict[str, Any], /) -> dict[str, Any] | None:
+        """differences and age_s of the last audit in the background; None: none has ended."""
+        ...
+
     def bgp_summary(self, params: dict[str, Any], /) -> dict[str, Any]:
-        """`peers`: rows of address, state ("up" or another), prefixes by family, updates, flaps."""
+        """`peers`: rows of address, state ("up" or another), prefixes and rejected by family, announced, updates, flaps,
+        treated_as_withdraw.
+        """
         ...
 
 
@@ -166,11 +172,12 @@ class RouterCollector(Collector):
     # ---- the control process
 
     def _control_state(self, page: Page) -> None:
-        def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-            return self._control.route_summary({}), self._control.bgp_summary({})
+        def read() -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any] | None]:
+            control = self._control
+            return control.route_summary({}), control.bgp_summary({}), control.audit_summary({})
 
         try:
-            routes, bgp = self._ask(read)
+            routes, bgp, audit = self._ask(read)
         except (TimeoutError, CancelledError, RuntimeError) as error:
             log.warning("the control process has no time for a scrape, its series are left out: %r", error)
             return
@@ -179,13 +186,20 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        if audit is not None:
+            page.add("dpdkrouter_table_audit_differences", audit["differences"])
+            page.add("dpdkrouter_table_audit_age_seconds", audit["age_s"])
+        page.add("dpdkrouter_bgp_feed_tap", bgp["feed"] == "tap")
         for row in bgp["peers"]:
             peer = row["address"]
             page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)
             page.add("dpdkrouter_bgp_updates_total", row["updates"], peer=peer)
+            page.add("dpdkrouter_bgp_prefixes_announced", row["announced"], peer=peer)
+            page.add("dpdkrouter_bgp_treat_as_withdraw_total", row["treated_as_withdraw"], peer=peer)
             page.add("dpdkrouter_bgp_flaps_total", row["flaps"], peer=peer)
             for family, prefixes in row["prefixes"].items():
                 page.add("dpdkrouter_bgp_prefixes_received", prefixes, peer=peer, family=family)
+                page.add("dpdkrouter_bgp_prefixes_rejected", row["rejected"][family], peer=peer, family=family)
 
 
 def _build_info(page: Page, build_id: str, dpdk: str, simd: str) -> None:

@@ -152,6 +152,7 @@ def clean_up(config: Config, paths: InstancePaths, *, remove_namespace: bool) ->
         namespace.remove(config.router.namespace)
     paths.routes.unlink(missing_ok=True)
     paths.stats.unlink(missing_ok=True)
+    shutil.rmtree(paths.eal, ignore_errors=True)
     shutil.rmtree(paths.run, ignore_errors=True)
 
 

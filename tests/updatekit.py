@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dpdkrouter.bgp.decoded import Decoded
 
 MARKER = b"\xff" * 16
+HEADER_BYTES = 19
 HOP4 = ipaddress.ip_address("192.0.2.1").packed
 HOP6 = ipaddress.ip_address("2001:db8::1").packed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dpdkrouter.api.common import (
@@ -38,6 +39,7 @@ class BgpMethods:
             "bgp.neighbor": self.bgp_neighbor,
             "bgp.routes": self.bgp_routes,
             "bgp.best": self.bgp_best,
+            "bgp.log": self.bgp_log,
             "bgp.refresh": self.bgp_refresh,
             "bgp.announced": self.bgp_announced,
             "bgp.announce": self.bgp_announce,
@@ -52,12 +54,18 @@ class BgpMethods:
             for counts in self._control.rib.counts().origins
             if counts.peer_address is not None
         }
+        rejected = {
+            counts.peer_address: by_family(counts.rejected)
+            for counts in self._control.rib.counts().origins
+            if counts.peer_address is not None
+        }
+        announced = Counter(peer for _, peer, _ in self._control.exports.announced())
         views = self._control.sessions.view(received)
         router = self._control.config.router
         return {
             "router_id": str(router.id) if router.id else None,
             "asn": router.asn,
-            "feed": "json" if self._control.feed.connected else "absent",
+            "feed": self._control.sessions.feed or "absent",
             "peers": [
                 {
                     "address": v.peer,
@@ -66,7 +74,10 @@ class BgpMethods:
                     "state": v.state,
                     "since_s": round(now - v.since, 1),
                     "prefixes": dict(v.prefixes),
+                    "rejected": {family: rejected[v.peer][family] for family in v.prefixes},
+                    "announced": announced[v.peer],
                     "updates": v.updates,
+                    "treated_as_withdraw": v.malformed,
                     "last_error": v.last_error,
                     "flaps": v.flaps,
                     "pending": list(v.pending),
@@ -136,6 +147,13 @@ class BgpMethods:
     def _told(self, prefix: str) -> list[str]:
         return [peer for found, peer, _ in self._control.exports.announced() if str(found) == prefix]
 
+    def bgp_log(self, params: Params) -> Iterator[dict[str, Any]]:
+        """The last events of the sessions, the oldest first."""
+        peer = None if params.get("peer") is None else self._peer(params["peer"])
+        now = time.monotonic()
+        for entry in self._control.sessions.log.entries(peer):
+            yield {"age_s": round(now - entry.at, 1), "peer": entry.peer, "event": entry.text}
+
     def bgp_refresh(self, params: Params) -> dict[str, Any]:
         """Ask a peer for its routes again (RFC 2918); lets a session come up again that was closed for its prefixes."""
         peer = self._peer(params.get("peer"))
@@ -179,7 +197,6 @@ class BgpMethods:
                 "prefixes": sum(peer == address for _, peer, _ in self._control.exports.announced()),
             },
             "over_limit": by_family(self._control.rib.size_of(counts.origin_id)[1]),
-            "rejected": by_family(counts.rejected),
             "stale": by_family(counts.stale),
             "looped": by_family(counts.looped),
             "verdicts": {text: by_family(pair) for text, pair in imports.counts().items()},

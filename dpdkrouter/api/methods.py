@@ -6,16 +6,18 @@ A show method is a generator of plain dicts; addresses and prefixes are text.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api.bgp import BgpMethods
 from dpdkrouter.api.common import SOURCE_NAMES, Params, prefix_text, reason_text, walk
+from dpdkrouter.api.protocol import accepts
 from dpdkrouter.errors import NotFoundError, RequestError
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.sources import static
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from dpdkrouter.rib.attributes import NextHop
     from dpdkrouter.rib.views import Path
@@ -34,6 +36,7 @@ class Methods(BgpMethods):
             "route.del": self.route_del,
             "route.show": self.route_show,
             "route.summary": self.route_summary,
+            "route.audit": self.route_audit,
             "neighbor.show": self.neighbor_show,
             **super().table(),
         }
@@ -69,6 +72,32 @@ class Methods(BgpMethods):
                         }
                     )
         return rows
+
+    def audit_summary(self, _: Params) -> dict[str, Any] | None:
+        """What the last audit in the background found; None: none has ended yet."""
+        audited = self._control.audited
+        if audited is None:
+            return None
+        return {"differences": audited.differences, "age_s": max(0.0, time.monotonic() - audited.ended)}
+
+    @accepts("repair")
+    def route_audit(self, params: Params) -> Iterator[str | None]:
+        """Compare RIB and segment completely; items: the first differences in words; result: the counts."""
+        repair = params.get("repair", False)
+        if not isinstance(repair, bool):
+            raise RequestError(f"repair: found {repair!r}: must be true or false")
+        return self._audit(repair)
+
+    def _audit(self, repair: bool) -> Generator[str | None, None, dict[str, Any]]:
+        audit = self._control.audit(repair=repair)
+        named = 0
+        for _ in audit.steps():
+            yield from audit.first[named:]
+            named = len(audit.first)
+            yield None
+        yield from audit.first[named:]
+        result = asdict(audit.result())
+        return {key: value for key, value in result.items() if key not in ("first", "ended")}
 
     def neighbor_show(self, _: Params) -> Iterator[dict[str, Any]]:
         """Neighbours with a MAC, as the adjacencies have them."""

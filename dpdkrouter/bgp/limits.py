@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 log = logging.getLogger("control.bgp")
 
 FAMILIES = ("ipv4", "ipv6")
+CEASE = 6
 CEASE_MAX_PREFIXES = 1  # RFC 4486 section 4
 _ROOM = 0.95  # a discarded route is asked for again when the peer is that far below its limit
 

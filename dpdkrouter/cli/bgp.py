@@ -20,6 +20,11 @@ def program(context: typer.Context) -> None:
         programs.bgp()
 
 
+def feed_text(feed: str) -> str:
+    """The feed in use; with the fallback, that it is one."""
+    return "json (fallback, slow: the tap does not know this ExaBGP)" if feed == "json" else feed
+
+
 @app.command("summary")
 def summary(as_json: AsJson = False) -> None:
     """Show the sessions."""
@@ -30,7 +35,7 @@ def summary(as_json: AsJson = False) -> None:
     if found["asn"] is None:
         render.line("BGP is not configured: router.id, router.asn and [bgp] turn it on")
         return
-    render.line(f"router id {found['router_id']}, AS {found['asn']}, ExaBGP feed: {found['feed']}")
+    render.line(f"router id {found['router_id']}, AS {found['asn']}, ExaBGP feed: {feed_text(found['feed'])}")
     render.rows(
         ("peer", "as", "state", "since", "ipv4", "ipv6", "updates", "flaps", "description"),
         (
@@ -198,6 +203,18 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             ("policy or check", "ipv4", "ipv6"),
             ((text, count["ipv4"], count["ipv6"]) for text, count in found["verdicts"].items()),
             numbers=("ipv4", "ipv6"),
+        )
+
+
+@app.command("log")
+def log(peer: Annotated[str | None, typer.Option(help="Only of this peer.")] = None, as_json: AsJson = False) -> None:
+    """Show the last events of the sessions: up, lost and why, NOTIFICATIONs."""
+    found = chosen.api().stream("bgp.log", **({"peer": peer} if peer else {}))
+    if as_json:
+        render.json_list(found)
+    else:
+        render.rows(
+            ("ago", "peer", "event"), ((render.duration(one["age_s"]), one["peer"], one["event"]) for one in found)
         )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RUN = Path("/run/dpdkrouter")
 HUGEPAGES = Path("/dev/hugepages")
 SHARED_MEMORY = Path("/dev/shm")
+EAL = Path("/run/dpdk")  # where EAL has a directory for each --file-prefix; what it held stays when it is killed
 NAME_VARIABLE = "DPDKROUTER_NAME"
 
 
@@ -36,6 +37,7 @@ class InstancePaths:
     run: Path
     routes: Path
     stats: Path
+    eal: Path
 
     @classmethod
     def for_name(cls, name: str, *, hugepages: bool = True, root: Path = Path("/")) -> Self:
@@ -46,7 +48,8 @@ class InstancePaths:
             return root / path.relative_to("/")
 
         segment = f"dpdkrouter-{name}"
-        return cls(name, place(RUN / name), place(memory / f"{segment}.routes"), place(memory / f"{segment}.stats"))
+        routes, stats = memory / f"{segment}.routes", memory / f"{segment}.stats"
+        return cls(name, *map(place, (RUN / name, routes, stats, EAL / segment)))
 
     @classmethod
     def of(cls, config: Config, *, root: Path = Path("/")) -> Self:

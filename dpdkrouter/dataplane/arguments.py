@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.paths import InstancePaths
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -40,7 +42,7 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
         "--no-telemetry",
     ]
     arguments += ["--in-memory"] if fastpath.hugepages else ["--no-huge", "--no-shconf"]
-    arguments += ["--file-prefix", f"dpdkrouter-{config.router.name}", "--log-level", "lib.eal:4"]
+    arguments += ["--file-prefix", InstancePaths.of(config).eal.name, "--log-level", "lib.eal:4"]
     for address in pci:
         arguments += ["-a", address]
     if not pci:

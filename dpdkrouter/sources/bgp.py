@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from dpdkrouter.bgp import commands
+from dpdkrouter.bgp.decoded import withdraws
 from dpdkrouter.bgp.events import (
     EndOfRib,
     FeedError,
@@ -27,11 +28,12 @@ from dpdkrouter.bgp.events import (
     NotificationEvent,
     PeerDown,
     PeerUp,
+    Received,
     RefreshMark,
     Update,
 )
-from dpdkrouter.bgp.limits import CEASE_MAX_PREFIXES, LimitState
-from dpdkrouter.bgp.session import notification_text
+from dpdkrouter.bgp.limits import CEASE, CEASE_MAX_PREFIXES, LimitState
+from dpdkrouter.bgp.session import fault_text, notification_text
 from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source
@@ -83,7 +85,6 @@ class _Peer:
     router_id: int = 0
     up: bool = False
     capabilities: Capabilities | None = None
-    restarts: bool = False  # graceful restart was negotiated
     restarting: bool = False  # its session was lost gracefully and has not come back
     ends: bool = False  # it marks the end of what it is sending now
     sweep_at: float | None = None  # when stale routes go if nothing refreshes them
@@ -104,6 +105,18 @@ class _Peer:
         if self.capabilities is None:
             return self.settings.families
         return tuple(family for family in self.settings.families if family in self.capabilities.families)
+
+    def kept_families(self) -> tuple[str, ...]:
+        """Families for which graceful restart was negotiated (RFC 4724 section 3)."""
+        found = self.capabilities
+        if found is None or found.restart_time is None or self.settings.restart_time == 0:
+            return ()
+        return tuple(family for family in self.families() if family in found.restart_families)
+
+    def kept_s(self) -> float:
+        """How long its routes stay: the time that it asked for, at most ours (RFC 4724 section 4.2)."""
+        asked = self.capabilities.restart_time if self.capabilities is not None else None
+        return self.settings.restart_time if asked is None else min(asked, self.settings.restart_time)
 
     def complete(self) -> None:
         """It has sent everything, or had its time to."""
@@ -193,13 +206,15 @@ class BgpSource:
     def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
         if peer.limit.closed_until is not None:
             return self._closed(peer, event)
-        if isinstance(event, (Update, EndOfRib, RefreshMark)):
+        if isinstance(event, (Update, Received, EndOfRib, RefreshMark)):
             peer.up = True  # after a gap this may be the first that is heard of the session
         if isinstance(event, Update):
             self._update(peer, event)
             if peer.pending:
                 peer.quiet_at = now + QUIET_S
             return self._limit(peer, now)
+        if isinstance(event, Received):
+            return self._received(peer, event, now)
         if isinstance(event, PeerUp):
             return self._up(peer, event, now)
         if isinstance(event, PeerDown):
@@ -214,6 +229,40 @@ class BgpSource:
         elif isinstance(event, MalformedUpdate):
             log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, event.reason)
         return []
+
+    def _received(self, peer: _Peer, event: Received, now: float) -> list[str]:
+        """What the tap brought. Routes first: an End-of-RIB among them changes nothing about those that follow it."""
+        decoded = event.decoded
+        for routes in decoded.routes:
+            self._rib.apply(
+                peer.origin,
+                routes.family,
+                routes.prefixes,
+                routes.lengths,
+                routes.sets,
+                routes.attributes,
+                routes.path_ids,
+            )
+        if decoded.updates and peer.pending:
+            peer.quiet_at = now + QUIET_S
+        for number in decoded.ends:
+            if not peer.refreshing:
+                self._ended(peer, f"ipv{number}")
+        bad = {fault: count for fault, count in decoded.faults.items() if withdraws(fault)}
+        if bad:
+            log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, fault_text(bad))
+        reset = decoded.reset
+        if reset is None:
+            return self._limit(peer, now, event.epoch)
+        why = fault_text({reset.fault: 1})
+        log.error(
+            "peer %s: %s: ending the session (NOTIFICATION %d/%d)",
+            peer.settings.address,
+            why,
+            reset.code,
+            reset.subcode,
+        )
+        return [commands.notify(event.epoch, reset.code, reset.subcode, reset.data)]
 
     def _update(self, peer: _Peer, update: Update) -> None:
         family = FAMILY_NUMBERS[update.family]
@@ -235,21 +284,25 @@ class BgpSource:
                 _path_ids(update.announced_path_ids),
             )
 
-    def _limit(self, peer: _Peer, now: float) -> list[str]:
-        """See whether a peer has sent more than it may."""
+    def _limit(self, peer: _Peer, now: float, epoch: int | None = None) -> list[str]:
+        """See whether a peer has sent more than it may. epoch: of its session, when the tap is there."""
         exceeded = peer.limit.reached(*self._rib.size_of(peer.origin))
         if not exceeded:
             return []
         limits = peer.limit.limits
         log.error("peer %s: %s: %s", peer.settings.address, exceeded, limits.action)
         if limits.action != "teardown":
-            self._sessions.set_error(peer.settings.address, exceeded)
+            self._sessions.set_error(peer.settings.address, exceeded, now)
             return []
-        self._sessions.set_error(peer.settings.address, f"{exceeded}: closed until `bgp refresh`, or as configured")
+        self._sessions.set_error(
+            peer.settings.address, f"{exceeded}: closed until `bgp refresh`, or as configured", now
+        )
         peer.limit.close(now)
         peer.up = False
         self._rib.flush(peer.origin)
         peer.complete()
+        if epoch is not None:  # a teardown says no NOTIFICATION when graceful restart was negotiated
+            return [commands.notify(epoch, CEASE, CEASE_MAX_PREFIXES, b"")]
         return [commands.teardown(peer.settings.address, CEASE_MAX_PREFIXES)]
 
     def _closed(self, peer: _Peer, event: Event) -> list[str]:
@@ -342,7 +395,6 @@ class BgpSource:
         peer.capabilities = capabilities
         if capabilities is None:
             return
-        peer.restarts = capabilities.restart_time is not None and bool(capabilities.restart_families)
         router_id = int(ip_address(capabilities.router_id)) if capabilities.router_id else 0
         if router_id != peer.router_id:
             self._rib.remove_origin(peer.origin)
@@ -354,12 +406,21 @@ class BgpSource:
             return
         peer.up = False
         log.warning("peer %s (AS %d): session lost: %s", peer.settings.address, peer.settings.asn, reason)
-        if peer.restarts and "notification" not in reason:
+        kept = peer.kept_families() if "notification" not in reason else ()
+        for family in FAMILY_NUMBERS:
+            if kept and family not in kept:
+                self._drop_family(peer, family)
+        if kept:
             peer.restarting = True
-            self._keep_stale(peer, now, peer.settings.restart_time)
+            self._keep_stale(peer, now, peer.kept_s())
         else:
             self._rib.flush(peer.origin)
             peer.complete()
+
+    def _drop_family(self, peer: _Peer, family: str) -> None:
+        number = FAMILY_NUMBERS[family]
+        self._rib.mark_stale(peer.origin, number)
+        self._rib.sweep_stale(peer.origin, number)
 
     def _keep_stale(self, peer: _Peer, now: float, seconds: float) -> None:
         self._rib.mark_stale(peer.origin)

@@ -185,3 +185,21 @@ def test_condition_of_an_announced_prefix(tmp_path: Path) -> None:
             assert announced(router) == set()
     finally:
         router.remove()
+
+
+def test_log_of_sessions(tmp_path: Path) -> None:
+    with hearing(tmp_path) as router:
+        shown = router.cli("bgp", "log", "--json").json
+        assert {(row["peer"], row["event"]) for row in shown} == {(V4, "established"), (V6, "established")}
+        assert all(row["age_s"] >= 0 for row in shown)
+        assert [row["peer"] for row in router.cli("bgp", "log", "--peer", V6, "--json").json] == [V6]
+        assert "established" in router.cli("bgp", "log").out
+        assert router.cli("bgp", "log", "--peer", "192.0.2.77").code == 4
+
+
+def test_refresh_asks_the_peer(tmp_path: Path) -> None:
+    with hearing(tmp_path) as router:
+        ended = router.cli("bgp", "refresh", V4)
+        assert (ended.code, ended.out.strip()) == (0, f"{V4}: asked for its routes")
+        assert router.cli("bgp", "refresh", V4, "--json").json == {"peer": V4}
+        assert router.cli("bgp", "refresh", "192.0.2.77").code == 4

@@ -166,7 +166,10 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
             "2001:db8::9": ("up", {"ipv6": 2}),
         }
         lines = router.cli("bgp", "summary").out.splitlines()
-        assert lines[0].rstrip() == "router id 192.0.2.1, AS 65000, ExaBGP feed: json"
+        assert (
+            lines[0].rstrip()
+            == "router id 192.0.2.1, AS 65000, ExaBGP feed: json (fallback, slow: the tap does not know this ExaBGP)"
+        )
         assert [line.split()[:3] for line in lines[2:4]] == [
             ["192.0.2.9", "65001", "up"],
             ["2001:db8::9", "65001", "up"],
@@ -178,7 +181,7 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
         assert router.cli("bgp", "announced", "--json").json == [
             {"prefix": "203.0.113.0/24", "peer": "192.0.2.9", "attributes": ""}
         ]
-        assert "2 of 2 sessions up" in router.cli("status").out
+        assert "2 of 2 sessions up, ExaBGP feed json" in router.cli("status").out
 
 
 def test_a_peers_words_are_no_markup(router: Router) -> None:

@@ -22,6 +22,7 @@ def test_hugetlbfs_must_be_mounted_when_it_is_wanted(tmp_path: Path) -> None:
 def test_paths_of_a_configuration() -> None:
     paths = InstancePaths.of(parse(PORT + '[router]\nname = "pop1"\n', "f"))
     assert paths.run == Path("/run/dpdkrouter/pop1")
+    assert paths.eal == Path("/run/dpdk/dpdkrouter-pop1")
     assert paths.api_socket == Path("/run/dpdkrouter/pop1/api.sock")
     assert paths.bgp_socket == Path("/run/dpdkrouter/pop1/bgp.sock")
     assert paths.pid_file("control") == Path("/run/dpdkrouter/pop1/control.lock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from array import array
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -10,6 +11,7 @@ import pytest
 
 from dpdkrouter.bgp.attributes import BgpAttributes
 from dpdkrouter.bgp.configuration import BgpPeer
+from dpdkrouter.bgp.decoded import Decoded, Routes
 from dpdkrouter.bgp.events import (
     Capabilities,
     EndOfRib,
@@ -19,6 +21,7 @@ from dpdkrouter.bgp.events import (
     PeerDown,
     PeerState,
     PeerUp,
+    Received,
     RefreshMark,
     Update,
 )
@@ -27,6 +30,7 @@ from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.bgp.policies import PeerRules
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.errors import RequestError
+from dpdkrouter.rib.attributes import Attributes
 from dpdkrouter.rib.policy import Checks, Policy
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.sources.bgp import LEARN_S, QUIET_S, BgpSource
@@ -86,6 +90,15 @@ def update(*prefixes: str, peer: str = PEER) -> Update:
         b"".join(socket.inet_aton(address) for address, _ in networks),
         bytes(int(length) for _, length in networks),
     )
+
+
+def received(*prefixes: str) -> Received:
+    """The same by the tap."""
+    found = update(*prefixes)
+    attributes = Attributes.via(PEER).pack()
+    sets = array("I", [1] * len(prefixes)).tobytes()
+    routes = Routes(4, found.announced, found.announced_lengths, sets, [attributes], None)
+    return Received(PEER, 7, Decoded((routes,), updates=1))
 
 
 def withdrawal(prefix: str) -> Update:
@@ -329,3 +342,53 @@ def test_refresh_needs_a_session_that_can() -> None:
         source.bgp.refresh(PEER, 0.0)
     source.up(ALL)
     assert refreshes(source.bgp.refresh(PEER, 0.0)) == 2
+
+
+# ---- graceful restart (RFC 4724)
+
+
+def lost(source: Source) -> None:
+    source.note(PeerDown(PEER, "peer reset the connection"))
+
+
+def test_routes_stay_as_long_as_the_peer_asked_for() -> None:
+    source = Source(restart_time=120)
+    source.up(replace(ALL, restart_time=30))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 1
+    assert not source.after(29)
+    assert source.after(1)
+    assert source.routes() == 0
+
+
+def test_routes_stay_no_longer_than_we_allow() -> None:
+    source = Source(restart_time=30)
+    source.up(replace(ALL, restart_time=4000))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.after(30)
+
+
+def test_families_without_graceful_restart_go_at_once() -> None:
+    source = Source()
+    source.up(replace(ALL, restart_families=frozenset({"ipv6"})))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 0
+
+
+def test_switched_off_routes_go_at_once() -> None:
+    source = Source(restart_time=0)
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 0
+
+
+def test_limit_ends_the_session_by_the_tap_when_it_is_there() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    lines = source.note(received("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"))
+    assert lines == ["dpdkrouter notify 7 6 1"]
+    assert source.routes() == 0
