@@ -104,7 +104,7 @@ class Control:
         self._links: dict[int, bool] = {}
         self._dirty = asyncio.Event()
         self._swept_bgp = False
-        self._kept: tuple[set[Network], dict[str, list[str]]] = (set(), {})
+        self._exported: tuple[dict[Network, str], set[Network]] | None = None
         self._requests = 0
 
     # ---- sources
@@ -152,12 +152,15 @@ class Control:
 
     def export(self) -> None:
         """Tell the peers what we announce now."""
-        lines = self.exports.update(self.originated.prefixes())
-        kept = (self.originated.asked.copy(), self.exports.state())
-        if kept != self._kept:
-            # before ExaBGP hears of it: what it may have must never be less than what is written
-            originated.save(self.paths.announced, *kept)
-            self._kept = kept
+        known = (self.originated.prefixes(), self.originated.asked.copy())
+        if known == self._exported:
+            return
+        self._exported = known
+        before = self.exports.state()
+        lines = self.exports.update(known[0])
+        # Before ExaBGP hears of it, and what it had too: what it may have must never be more than what is written.
+        told = {peer: sorted({*before[peer], *now}) for peer, now in self.exports.state().items()}
+        originated.save(self.paths.announced, known[1], told)
         if lines:
             self.feed.send(lines)
 
