@@ -3,7 +3,8 @@
 A node is a bitmap of the slots where a run starts and one entry a run: popcount of the bits up to the slot
 gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs two
 dependent lines, often one, so a burst goes down level by level: all lanes' bitmaps, then all lanes' entries,
-each prefetched a pass before it is read. A node is immutable but for single stores to its entries, and is
+each prefetched a pass before it is read. docs/performance.md has what was measured against it: wider
+strides, range nodes, gathers. A node is immutable but for single stores to its entries, and is
 reached by one store.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -78,7 +79,7 @@ cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_
         __builtin_prefetch(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)], 0, 3)
     for i in range(n):
         entry = dr_load_acquire_32(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)])
-        group[i] = entry & LOOKUP6_GROUP
+        group[i] = <uint16_t>entry    # of a leaf the group, of a child entry overwritten later
         node[m] = node_of(t, entry)
         __builtin_prefetch(node[m], 0, 3)
         lane[m] = i
@@ -96,7 +97,7 @@ cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_
         k = 0
         for i in range(m):
             entry = dr_load_acquire_32(at[i])
-            group[lane[i]] = entry & LOOKUP6_GROUP
+            group[lane[i]] = <uint16_t>entry
             node[k] = node_of(t, entry)
             __builtin_prefetch(node[k], 0, 3)
             lane[k] = lane[i]

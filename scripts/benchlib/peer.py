@@ -63,29 +63,49 @@ def memory(tbl8: int, entry: int) -> int:
     return entry * ((1 << 24) + 256 * tbl8)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it runs: the core, and whether in hugepages, as our segment."""
+
+    core: int
+    huge: bool
+
+    def options(self, bytes_needed: int) -> list[str]:
+        """EAL options; its RIB and its copies of the routes come on top of its table."""
+        memory = ["-m", str((bytes_needed >> 20) + 450)]
+        pages = ["--in-memory"] if self.huge else ["--no-huge", "--no-shconf", f"--file-prefix=bench-fib-{os.getpid()}"]
+        return [*memory, *pages, "-l", str(self.core)]
+
+
 class FullError(RuntimeError):
     """It had too few tbl8 blocks for the routes."""
 
 
-def needed_blocks(routes: Routes, routes_file: Path, addresses: Path, core: int) -> int:
+def needed_blocks(routes: Routes, routes_file: Path, addresses: Path, place: Place) -> int:
     """tbl8 blocks with which it takes all routes: it reserves more than it fills, so this is found by trying."""
     tbl8 = blocks(routes)
     while True:
         try:
-            run(CONFIGURATIONS[routes.family][0], routes_file, addresses, tbl8, core)
+            run(CONFIGURATIONS[routes.family][0], routes_file, addresses, tbl8, place)
         except FullError:
             tbl8 += tbl8 // 4 + 1
         else:
             return tbl8
 
 
-def run(what: Configuration, routes: Path, addresses: Path, tbl8: int, core: int) -> float | None:
+def run(what: Configuration, routes: Path, addresses: Path, tbl8: int, place: Place) -> float | None:
     """Cycles a lookup, or None when this CPU lacks the function. RuntimeError with its words when it fails."""
-    huge = ["--in-memory", "-m", "1024"]
-    command = [NAME, *huge, "--no-telemetry", "--no-pci", "-l", str(core), "--force-max-simd-bitwidth=512", "--"]
+    command = [
+        NAME,
+        *place.options(memory(tbl8, what.entry)),
+        "--no-telemetry",
+        "--no-pci",
+        "--force-max-simd-bitwidth=512",
+        "--",
+    ]
     command += ["-6"] if what.family == 6 else []
     command += ["-f", str(routes), "-t", str(addresses), "-v", what.function, "-e", str(what.entry), "-g", str(tbl8)]
-    with alone(core):
+    with alone(place.core):
         done = subprocess.run(
             command,
             capture_output=True,

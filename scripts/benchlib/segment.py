@@ -29,9 +29,11 @@ class BenchError(Exception):
 class Timed(Protocol):
     """fastpath/bench.pyi, which every variant has."""
 
-    def lookups4(self, mapping: Mapping, dst: memoryview, group: memoryview, burst: int) -> int: ...
+    def lookups4(self, mapping: Mapping, dst: memoryview, group: memoryview, burst: int, fenced: bool) -> int: ...
 
-    def lookups6(self, mapping: Mapping, hi: memoryview, lo: memoryview, group: memoryview, burst: int) -> int: ...
+    def lookups6(
+        self, mapping: Mapping, hi: memoryview, lo: memoryview, group: memoryview, burst: int, fenced: bool
+    ) -> int: ...
 
 
 @contextmanager
@@ -86,13 +88,15 @@ def variant(name: str) -> Timed:
     return cast(Timed, importlib.import_module(_build.VARIANTS[name].replace("worker", "bench")))
 
 
-def lookups(timed: Timed, mapping: Mapping, family: int, addresses: Addresses) -> tuple[float, U16]:
-    """One pass over all addresses: cycles a lookup, and the groups."""
+def lookups(
+    timed: Timed, mapping: Mapping, family: int, addresses: Addresses, *, fenced: bool = False
+) -> tuple[float, U16]:
+    """One pass over all addresses: cycles a lookup, and the groups. fenced: each burst by itself."""
     hi, lo = addresses
     groups: NDArray[np.uint16] = np.ones(len(hi), dtype=np.uint16)  # touched: no page fault is timed
     if family == 4:
         dst = (hi >> np.uint64(32)).astype(np.uint32)
-        cycles = timed.lookups4(mapping, dst.data, groups.data, BURST)
+        cycles = timed.lookups4(mapping, dst.data, groups.data, BURST, fenced)
     else:
-        cycles = timed.lookups6(mapping, hi.data, lo.data, groups.data, BURST)
+        cycles = timed.lookups6(mapping, hi.data, lo.data, groups.data, BURST, fenced)
     return cycles / len(hi), groups

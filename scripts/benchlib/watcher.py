@@ -1,12 +1,13 @@
 """A reader of its own while the table changes: looks the same addresses up again and again by the fast path's code.
 
-It reports quiescent states as an lcore does, so the writer uses no memory again that it may still read.
-Run as a program: `python -m benchlib.watcher SEGMENT STATS EXPECTED`, STATS being the stats segment that it makes. EXPECTED is an .npz of `family`, `addresses` (packed) and
-the two answers each address may get, `before` and `after`. Says "ready", looks until its input ends, and prints how
-many answers it saw and which address got another than those two.
+It reports quiescent states as an lcore does, so the writer uses no memory again that it may still read. Run as a
+program: `python -m benchlib.watcher SEGMENT STATS EXPECTED`. STATS is the stats segment that it makes, EXPECTED an .npz
+of `family`, `addresses` (packed) and the two answers each address may get, `before` and `after`. It says "ready", looks
+until its input ends, and prints how many answers it saw and which address got another than those two.
 """
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -44,7 +45,8 @@ def watching(
     stats = directory / "stats"
     command = [sys.executable, "-P", "-m", "benchlib.watcher", fib.mapping.path, str(stats), str(expected)]
     seen = Watched()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # what this process imports, that one does
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path) as process:
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise BenchError("the watcher did not start")
