@@ -1,4 +1,4 @@
-"""What scripts/bench runs.
+"""What `scripts/bench fib` runs.
 
 routes.py        a table as columns, and the generator of one in the shape of today's Internet table
 files.py         tables from files (one prefix a line, or MRT); the files that the peer reads

@@ -1,18 +1,8 @@
-"""`scripts/bench WHAT ...`: the first word says what is measured."""
+"""`scripts/bench fib`: see scripts/bench."""
 
 import sys
 
-from benchlib import fib
-
-WHAT = {"fib": fib.main}
-
-
-def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1] not in WHAT:
-        print(f"usage: scripts/bench {'|'.join(WHAT)} ...   (--help after it lists its options)", file=sys.stderr)
-        return 2
-    return WHAT[sys.argv[1]](sys.argv[2:])
-
+from benchlib.fib import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[2:]))
