@@ -15,7 +15,10 @@
     ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
-    └── BgpError                   1  ExaBGP cannot be configured or started
+    ├── BgpError                   1  ExaBGP cannot be configured or started
+    └── NicError                   1  a NIC cannot be bound or restored; every problem found is a line
+        ├── NicAddressError        2  ... what was given is no PCI address
+        └── NicMissingError        4  ... this machine has no such device
 
 A message says what was found, where, and what to do about it. Outcomes that are expected (a route that is not
 there, a table that is full) are values, not errors. Exit code 2 is also what the CLI's own usage errors give.
@@ -126,3 +129,19 @@ class HostError(DpdkrouterError):
 
 class BgpError(DpdkrouterError):
     """ExaBGP cannot be configured or started."""
+
+
+class NicError(DpdkrouterError):
+    """A NIC cannot be bound or restored."""
+
+
+class NicAddressError(NicError):
+    """What was given is no PCI address."""
+
+    exit_code = 2
+
+
+class NicMissingError(NicError):
+    """This machine has no such device."""
+
+    exit_code = 4

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpdkrouter.cli import bgp, programs, route, show
+from dpdkrouter.cli import bgp, nic, programs, route, show
 from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
@@ -39,3 +39,4 @@ app.add_typer(show.port_app, name="port")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")
 app.add_typer(bgp.app, name="bgp")
+app.add_typer(nic.app, name="nic")
