@@ -123,18 +123,19 @@ cdef class Router:
     cdef worker *worker_at(self, uint32_t slot) except NULL:
         return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]
 
-    def open_port(self, name: str, device: str, mtu: int) -> int:
-        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number."""
+    def open_port(self, name: str, device: str, mtu: int, mac: bytes) -> int:
+        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number.
+        mac: 6 bytes; empty: the device's own."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
-        cdef rte_ether_addr mac
+        cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, mtu, self.r.workers + 1, self.r.pool, &o)
-        rte_eth_macaddr_get(o.dev, &mac)
+        open_device(name, device, mtu, mac, self.r.workers + 1, self.r.pool, &o)
+        rte_eth_macaddr_get(o.dev, &address)
         self.r.port[port].dev = o.dev
         self.r.port[port].mtu = mtu
-        memcpy(&self.r.port[port].mac, &mac, 6)
+        memcpy(&self.r.port[port].mac, &address, 6)
         if self.r.port[port].mac == 0:
             # net_null and net_ring have none: a locally administered one, by the port's number
             self.r.port[port].mac = <uint64_t>(port + 1) << 40 | 0x02

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rehearsal.machine import Machine
 
 HERE = Path(__file__).resolve().parent
-BOOT_S = 200  # 15 s on a quiet machine
-COMMAND_S = 120  # a Python takes seconds to start in an emulated machine
+BOOT_S = 400  # 15 s on a quiet machine
+COMMAND_S = 240  # a Python takes seconds to start in an emulated machine
 TICK_S = 0.5
 
 

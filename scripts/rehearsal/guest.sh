@@ -13,6 +13,7 @@ mount -t hugetlbfs hugetlbfs /dev/hugepages
 [ -L /var/run ] || mount --bind /run /var/run
 ip link set lo up
 hostname rehearsal
+mkdir -p /dev/net && mknod /dev/net/tun c 10 200   # as systemd-tmpfiles does; opening it loads the module
 ulimit -n 65536
 cd /root || exit 1
 modprobe -q virtio_console

@@ -9,9 +9,9 @@ import fcntl
 import os
 import re
 import select
-import socket
 import struct
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
 from dpdkrouter.host.namespace import run_in
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "rehearse"
 INTERFACE = "eth0"
+MTU = 9000  # of the hosts and of the router's ports
 ECHO_PORT = 7007
 WINDOW = 16  # packets under way at once; a device's queue holds far more
 WINDOW_S = 60
@@ -53,7 +54,7 @@ class Host:
         flags = _IFF_TAP | _IFF_NO_PI | (_IFF_MULTI_QUEUE if self._queues > 1 else 0)
         try:
             self.cable = run_in(self.namespace.name, lambda: tuple(_queue(flags) for _ in range(self._queues)))
-            self.namespace.run("ip", "link", "set", INTERFACE, "up")
+            self.namespace.run("ip", "link", "set", INTERFACE, "mtu", str(MTU), "up")
             self.namespace.address(INTERFACE, f"{self.address(4)}/24", f"{self.address(6)}/64")
             self.namespace.route("198.18.0.0/16", "via", self.router(4))
             self.namespace.route("2001:db8::/32", "via", self.router(6))
@@ -74,11 +75,15 @@ class Host:
 
     def address(self, family: int) -> str:
         """Its address of family 4 or 6."""
-        return f"198.18.{self.number}.2" if family == 4 else f"2001:db8:{self.number}::2"
+        return self._on_network(family, 2)
 
     def router(self, family: int) -> str:
         """The router's address on its network."""
-        return f"198.18.{self.number}.1" if family == 4 else f"2001:db8:{self.number}::1"
+        return self._on_network(family, 1)
+
+    def _on_network(self, family: int, last: int) -> str:
+        written = f"198.18.{self.number}.{last}" if family == 4 else f"2001:db8:{self.number}::{last}"
+        return str(ip_address(written))  # as the kernel writes it
 
     def forget_neighbours(self) -> None:
         """Have it ask for MACs anew."""
@@ -91,7 +96,9 @@ class Host:
         return int(found[1]) if found else 0
 
 
-def exchange(near: Host, far: Host, family: int, packets: int, flows: int, alive: Callable[[], None]) -> tuple[int, int]:
+def exchange(
+    near: Host, far: Host, family: int, packets: int, flows: int, alive: Callable[[], None]
+) -> tuple[int, int]:
     """UDP from near to far, each sent back, WINDOW of them under way at once. Returns how many each received."""
     echo = udp_socket(far.namespace, far.address(family), ECHO_PORT)
     senders = [udp_socket(near.namespace, near.address(family)) for _ in range(flows)]

@@ -1,6 +1,6 @@
 """The guest's kernel, Debian's own of this release, and an initramfs that mounts the host's root over 9p.
 
-The kernel is fetched through apt but not installed: nothing of it runs on the host. Both are kept below build/, for the
+Kernel and busybox are fetched through apt but not installed: the host is not changed. All is kept below build/, for the
 next rehearsal; the initramfs's name says what it was made from.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / "build" / "rehearsal"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")  # to reach the root; others come from it
+KERNEL = "linux-image-"
 TIMEOUT_S = 300
 
 
@@ -46,7 +47,7 @@ def run(*words: str, cwd: Path | None = None, data: bytes | None = None) -> byte
 def kernel_package() -> str:
     """The package behind linux-image-amd64, such as linux-image-6.1.0-41-amd64."""
     for attempt in (1, 2):
-        found = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-amd64").decode())
+        found = re.search(rf"Depends: ({KERNEL}\S+)", run("apt-cache", "depends", "linux-image-amd64").decode())
         if found:
             return found[1]
         if attempt == 1:  # the lists of a fresh machine are empty
@@ -54,8 +55,11 @@ def kernel_package() -> str:
     raise ImageError("apt knows no linux-image-amd64: the rehearsal needs Debian's package lists")
 
 
-def fetch(package: str, root: Path) -> None:
-    """Unpack the package below root."""
+def fetch(package: str) -> Path:
+    """Where the package is unpacked, done now if it was not."""
+    root = CACHE / package
+    if root.is_dir():
+        return root
     fresh = root.with_suffix(".fresh")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -67,8 +71,10 @@ def fetch(package: str, root: Path) -> None:
     archive = next(fresh.glob("*.deb"))
     run("dpkg-deb", "-x", str(archive), str(fresh))
     archive.unlink()
-    run("depmod", "-b", str(fresh), package.removeprefix("linux-image-"))
+    if package.startswith(KERNEL):
+        run("depmod", "-b", str(fresh), package.removeprefix(KERNEL))
     fresh.rename(root)
+    return root
 
 
 def make_initrd(root: Path, version: str, initrd: Path) -> None:
@@ -77,7 +83,7 @@ def make_initrd(root: Path, version: str, initrd: Path) -> None:
     shutil.rmtree(tree, ignore_errors=True)
     for place in ("bin", "dev", "proc", "sys", "modules", "ro", "rw", "new"):
         (tree / place).mkdir(parents=True)
-    shutil.copy("/bin/busybox", tree / "bin" / "busybox")
+    shutil.copy(fetch("busybox-static") / "bin" / "busybox", tree / "bin" / "busybox")
     shutil.copy(HERE / "init.sh", tree / "init")
     (tree / "init").chmod(0o755)
     order: list[str] = []
@@ -102,10 +108,8 @@ def prepare() -> Image:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one rehearsal of a tree makes it, others wait
         package = kernel_package()
-        version = package.removeprefix("linux-image-")
-        root = CACHE / package
-        if not root.is_dir():
-            fetch(package, root)
+        version = package.removeprefix(KERNEL)
+        root = fetch(package)
         made_from = hashlib.sha256((HERE / "init.sh").read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
         initrd = CACHE / f"initrd-{version}-{made_from}.gz"
         if not initrd.exists():

@@ -26,7 +26,9 @@ MEMORY_MIB = 2048
 STOP_S = 20
 MONITOR_S = 60
 # A CPU of an emulated machine stands still now and then; the kernel must not take its clock for broken.
-KERNEL_OPTIONS = "console=ttyS0 quiet panic=-1 mitigations=off no5lvl nowatchdog no_timer_check tsc=reliable intel_iommu=on"
+KERNEL_OPTIONS = (
+    "console=ttyS0 quiet panic=-1 mitigations=off no5lvl nowatchdog no_timer_check tsc=reliable intel_iommu=on"
+)
 
 
 class MachineError(Exception):
@@ -44,7 +46,9 @@ class Nic:
     def arguments(self, number: int) -> list[str]:
         """QEMU's arguments for NIC `number`."""
         queues = len(self.cable)
-        device = f"{self.model},id=nic{number},netdev=cable{number},mac={self.mac},addr={FIRST_SLOT + number:#x},romfile="
+        device = (
+            f"{self.model},id=nic{number},netdev=cable{number},mac={self.mac},addr={FIRST_SLOT + number:#x},romfile="
+        )
         if self.model.startswith("virtio"):
             device += ",disable-legacy=on,iommu_platform=on"  # its DMA, too, goes through the IOMMU
             if queues > 1:
