@@ -165,7 +165,7 @@ def explain(address: Address, as_json: AsJson = False) -> None:
         }
     )
     for obstacle in verdict.obstacles:
-        render.line(f"  - {obstacle.text}")
+        render.line(f"  - {obstacle}")
     for number, step in enumerate(verdict.steps, 1):
         render.line(f"  {number}. {step.command}")
         render.line(f"     {step.why}")
@@ -249,4 +249,4 @@ def _refuse(verdicts: Sequence[Verdict]) -> None:
     """NicError with every obstacle of every device, when one is refused."""
     refused = [verdict for verdict in verdicts if verdict.action is Action.REFUSE]
     if refused:
-        raise NicError("\n".join(f"{v.device.address}: {o.text}" for v in refused for o in v.obstacles))
+        raise NicError("\n".join(f"{v.device.address}: {o}" for v in refused for o in v.obstacles))

@@ -79,7 +79,7 @@ def listen_error(listen: Listen) -> str | None:
     return None
 
 
-def _fast_path(config: Config, machine: Machine) -> Iterator[Finding]:
+def _fast_path(config: Config, machine: Machine, pci_error: Callable[[str], str | None]) -> Iterator[Finding]:
     if machine.uid != 0:
         yield (
             ("user",),
@@ -94,6 +94,8 @@ def _fast_path(config: Config, machine: Machine) -> Iterator[Finding]:
         path: KeyPath = ("port", i, "device")
         if port.device.is_pci and port.device.name not in machine.pci:
             yield path, show(port.device.written), "must be a PCI device of this machine; lspci -D lists them"
+        elif port.device.is_pci and (error := pci_error(port.device.name)) is not None:
+            yield path, show(port.device.written), f"must be ready for DPDK: {error}"
         for name in port.device.interfaces:
             if name not in machine.interfaces:
                 there = ", ".join(sorted(machine.interfaces))
@@ -106,7 +108,7 @@ def needed_pages(config: Config, page_bytes: int, segment_bytes: Callable[[Confi
     return sum(-(-part // page_bytes) for part in parts)
 
 
-def _held_pages(paths: InstancePaths, page_bytes: int) -> int:
+def held_pages(paths: InstancePaths, page_bytes: int) -> int:
     """Hugepages that this router's segments have already; a restart uses them again."""
     held = 0
     for path in (paths.routes, paths.stats):
@@ -128,7 +130,7 @@ def _memory(
         return
     if not machine.hugetlbfs:
         yield path, f"no hugetlbfs at {HUGEPAGES}", f"must be mounted: mount -t hugetlbfs none {HUGEPAGES}"
-    need = needed_pages(config, machine.page_bytes, segment_bytes) - _held_pages(paths, machine.page_bytes)
+    need = needed_pages(config, machine.page_bytes, segment_bytes) - held_pages(paths, machine.page_bytes)
     missing = need - machine.free_pages
     if missing > 0:
         yield (
@@ -157,16 +159,18 @@ def check_runtime(
     *,
     machine: Machine | None = None,
     segment_bytes: Callable[[Config], int] = route_segment_bytes,
+    pci_error: Callable[[str], str | None] = lambda _: None,
     root: Path = Path("/"),
 ) -> list[Problem]:
     """All that keeps this machine from running a configuration, sorted; starts and changes nothing.
 
-    `segment_bytes` gives the route segment's size: pass the writer's own computation where it is at hand.
+    `segment_bytes` gives the route segment's size: pass the writer's own computation where it is at hand;
+    `pci_error` says why DPDK can't take the PCI device at an address, or None.
     """
     machine = machine or Machine.here()
     paths = InstancePaths.of(config, root=root)
     findings = [
-        *_fast_path(config, machine),
+        *_fast_path(config, machine, pci_error),
         *_memory(config, machine, paths, segment_bytes),
         *_listeners(config, machine, paths),
     ]

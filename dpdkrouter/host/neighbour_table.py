@@ -14,7 +14,8 @@ use is what `in_use` says, everything usable when there is none.
 Losing. A neighbour that fails its probes is lost at once. One that only vanished (collected, flushed by an
 operator) while in use is resolved again first and lost when it is not back within SETTLE_S. During `hold`
 (the fast path is absent, so no probe can be answered) nothing is lost; `release` asks again for all that
-went meanwhile and gives them SETTLE_S.
+went meanwhile and gives them SETTLE_S. A probe that began during `hold` may fail only after it: for SETTLE_S
+after `release` what fails is asked again too.
 
 Limits. Resolutions under way are at most `limit` a family: the kernel's table is shared by all namespaces
 of the host, and a scan of a connected prefix must not fill it. What fails is deleted from the kernel's
@@ -131,6 +132,7 @@ class NeighbourTable:
         self._resolving: dict[Key, float] = {}  # until when
         self._leaving: dict[Key, float] = {}  # told usable, gone in the kernel; lost when not back by then
         self._held = False
+        self._settled = 0.0  # SETTLE_S after the last release
         self._epoch = 0
         self._refresh: Iterator[Key] = iter(())
         self._owed = 0.0  # of a turn through all neighbours, not yet taken
@@ -149,8 +151,8 @@ class NeighbourTable:
                 self._tell(key, mac)
         elif state & State.FAILED:
             self._resolving.pop(key, None)
-            self._lose(key)
-            if key not in self._managed and not managed:
+            asked_again = self._lose(key, now)
+            if not asked_again and key not in self._managed and not managed:
                 self._request(Verb.DELETE, key)
         elif key in self._told and key not in self._leaving:  # being resolved anew
             self._leaving[key] = self._deadline(now)
@@ -167,7 +169,7 @@ class NeighbourTable:
             return
         elif not self._held:
             if not self._in_use(key):
-                self._lose(key)
+                self._lose(key, now)
                 return
             self.counters.collected += 1
             self._request(Verb.USE, key)
@@ -255,9 +257,9 @@ class NeighbourTable:
         """The fast path is back: what went meanwhile is asked for again and lost if it does not come back."""
         if self._held:
             self._held = False
+            self._settled = now + SETTLE_S
             for key in self._leaving:
-                self._leaving[key] = now + SETTLE_S
-                self._request(Verb.MANAGE if key in self._managed else Verb.USE, key)
+                self._ask_again(key)
 
     def forget_port(self, port: str, *, again: bool) -> None:
         """The port's TAP is gone, its neighbours with it; `again`: it has another, with the same wishes."""
@@ -324,11 +326,20 @@ class NeighbourTable:
     def _deadline(self, now: float) -> float:
         return _FOREVER if self._held else now + SETTLE_S
 
-    def _lose(self, key: Key) -> None:
+    def _lose(self, key: Key, now: float) -> bool:
+        """Nobody answered; whether it was asked again, because nobody could have."""
         if key in self._told and self._held:
             self._leaving[key] = _FOREVER
+        elif key in self._told and now < self._settled:
+            self._ask_again(key)
+            return True
         else:
             self._forget(key)
+        return False
+
+    def _ask_again(self, key: Key) -> None:
+        self._leaving[key] = self._settled
+        self._request(Verb.MANAGE if key in self._managed else Verb.USE, key)
 
     def _forget(self, key: Key) -> None:
         self._leaving.pop(key, None)

@@ -1,6 +1,7 @@
 """PCI devices and their network interfaces, as sysfs shows them. Values, read in one go.
 
-Interfaces in other network namespaces are not seen: sysfs shows those of the namespace it was mounted in.
+Interfaces in other network namespaces are not seen: sysfs shows those of the namespace it was mounted in. What is seen
+of such a one is its device's `net` directory, which is there, and empty.
 Kernel: Documentation/ABI/testing/sysfs-bus-pci, sysfs-class-net.
 """
 
@@ -45,6 +46,7 @@ class PciDevice:
     numa: int | None
     group: str | None
     interfaces: tuple[Interface, ...]
+    hidden: bool  # it has an interface, in another network namespace
     nodes: tuple[str, ...]  # device files of user-space drivers: /dev/vfio/GROUP, /dev/uioN
 
     @property
@@ -88,6 +90,7 @@ def _device(kernel: Kernel, address: str) -> PciDevice:
     numa = kernel.number(f"{base}/numa_node", 10)
     override = kernel.read(f"{base}/driver_override")
     group = kernel.target_name(f"{base}/iommu_group")
+    places = _interface_places(kernel, base)
     return PciDevice(
         address=address,
         ids=(number("vendor"), number("device"), number("subsystem_vendor"), number("subsystem_device")),
@@ -96,15 +99,16 @@ def _device(kernel: Kernel, address: str) -> PciDevice:
         override=None if override in (None, "", "(null)") else override,
         numa=None if numa is None or numa < 0 else numa,
         group=group,
-        interfaces=tuple(_interface(kernel, name) for name in _interface_names(kernel, base)),
+        interfaces=tuple(_interface(kernel, name) for place in places for name in kernel.names(place)),
+        hidden=any(kernel.exists(place) and not kernel.names(place) for place in places),
         nodes=_nodes(kernel, base, group),
     )
 
 
-def _interface_names(kernel: Kernel, base: str) -> list[str]:
-    """A device's interfaces; a virtio NIC's hang on the virtio device below it."""
+def _interface_places(kernel: Kernel, base: str) -> list[str]:
+    """Where a device's interfaces are; a virtio NIC's hang on the virtio device below it."""
     below = [name for name in kernel.names(base) if re.fullmatch(r"virtio[0-9]+", name)]
-    return [name for place in (base, *(f"{base}/{name}" for name in below)) for name in kernel.names(f"{place}/net")]
+    return [f"{place}/net" for place in (base, *(f"{base}/{name}" for name in below))]
 
 
 def _interface(kernel: Kernel, name: str) -> Interface:

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
 from dpdkrouter.errors import NicError
 
 if TYPE_CHECKING:
@@ -51,6 +48,8 @@ class Driver:
 
 def strings(path: Path, prefix: bytes) -> Iterator[str]:
     """The NUL-terminated strings of a file's .rodata that begin so, without the prefix; ELFError: no ELF file."""
+    from elftools.elf.elffile import ELFFile  # a third of a second, which other commands need not pay
+
     with path.open("rb") as file:
         section = ELFFile(file).get_section_by_name(".rodata")
         data: bytes = section.data() if section is not None else b""
@@ -89,6 +88,8 @@ def read_drivers(directory: Path) -> list[Driver]:
 
 
 def _drivers(path: Path) -> Iterator[Driver]:
+    from elftools.common.exceptions import ELFError
+
     try:
         for text in strings(path, INFO):
             info = json.loads(text)

@@ -76,6 +76,8 @@ class Usage:
                 words.append(f"carries the default route{on}")
             if subnets:
                 words.append(f"has an address{on}: {', '.join(map(str, subnets))}")
+        if interface.uppers:
+            words.append(f"has {', '.join(interface.uppers)} on top of it")
         return words
 
     def of_device(self, device: PciDevice) -> dict[str, tuple[Process, ...]]:
@@ -119,7 +121,7 @@ def _open_files(kernel: Kernel) -> dict[str, list[Process]]:
     """Who has what open: sockets and device files of all processes that we may look at."""
     found: dict[str, list[Process]] = {}
     for pid in kernel.names("/proc"):
-        if not pid.isdecimal():
+        if not pid.isdecimal() or int(pid) == os.getpid():  # this process holds only what it inherited
             continue
         targets = {kernel.target(f"/proc/{pid}/fd/{fd}") or "" for fd in kernel.names(f"/proc/{pid}/fd")}
         targets = {target for target in targets if target.startswith(("socket:", "/dev/vfio/", "/dev/uio"))}

@@ -66,6 +66,9 @@ class Obstacle:
     text: str
     forceable: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.text}; --force takes it all the same" if self.forceable else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -114,12 +117,13 @@ def judge_bind(facts: Facts, device: PciDevice, together: Collection[str] = (), 
     obstacles = (
         *_unsuitable(device, driver),
         *_kernel_lacks(facts.vfio, device),
-        *_group(facts, device, together),
+        *group_obstacles(facts, device, together),
         *held,
         *_carries(facts.usage, device),
+        *_hidden(device),
     )
     if any(not (force and obstacle.forceable) for obstacle in obstacles):
-        return Verdict(device, driver, Action.REFUSE, "; ".join(o.text for o in obstacles), obstacles)
+        return Verdict(device, driver, Action.REFUSE, "; ".join(map(str, obstacles)), obstacles)
     reason = f"DPDK's {driver.name if driver else '?'} supports {device.id_text} through {VFIO}"
     return Verdict(device, driver, Action.BIND, reason, obstacles, _bind_steps(facts, device))
 
@@ -132,7 +136,7 @@ def judge_restore(facts: Facts, device: PciDevice, former: Former | None) -> Ver
     holders = facts.usage.of_device(device)
     if holders:
         obstacles = tuple(_in_use(node, holders[node]) for node in holders)
-        return Verdict(device, None, Action.REFUSE, "; ".join(o.text for o in obstacles), obstacles)
+        return Verdict(device, None, Action.REFUSE, "; ".join(map(str, obstacles)), obstacles)
     if former is None:
         reason = "it was not bound by dpdkrouter: the kernel chooses the driver"
     else:
@@ -153,7 +157,7 @@ def _held(facts: Facts, device: PciDevice) -> list[Obstacle]:
 
 
 def _in_use(node: str, who: Iterable[object]) -> Obstacle:
-    return Obstacle(f"is in use by {' and '.join(map(str, who))}, which has {node} open: end that first")
+    return Obstacle(f"is in use: {node} is open in {' and '.join(map(str, who))}; end that first")
 
 
 def _unsuitable(device: PciDevice, driver: Driver | None) -> list[Obstacle]:
@@ -191,7 +195,8 @@ def _kernel_lacks(vfio: Vfio, device: PciDevice) -> list[Obstacle]:
     return found
 
 
-def _group(facts: Facts, device: PciDevice, together: Collection[str]) -> list[Obstacle]:
+def group_obstacles(facts: Facts, device: PciDevice, together: Collection[str]) -> list[Obstacle]:
+    """What keeps VFIO from opening a device's group."""
     others = [
         other
         for other in group_members(facts.devices, device.group)
@@ -211,10 +216,15 @@ def _group(facts: Facts, device: PciDevice, together: Collection[str]) -> list[O
 
 def _carries(usage: Usage, device: PciDevice) -> list[Obstacle]:
     return [
-        Obstacle(f"its interface {interface.name} {words}; --force takes it all the same", forceable=True)
+        Obstacle(f"its interface {interface.name} {words}", forceable=True)
         for interface in device.interfaces
         for words in usage.of_interface(interface)
     ]
+
+
+def _hidden(device: PciDevice) -> list[Obstacle]:
+    text = "has an interface that is not seen here: it is in another network namespace"
+    return [Obstacle(text, forceable=True)] if device.hidden else []
 
 
 def _bind_steps(facts: Facts, device: PciDevice) -> tuple[Step, ...]:

@@ -171,7 +171,8 @@ def test_fast_path_killed_forwards_again_without_bgp(lab: BgpLab) -> None:
         print(f"{len(lost)} of {len(stream.sent)} packets lost, outage {stream.outage():.2f} s")
         assert 0 < len(lost) < RATE * FAST_PATH_BACK_S
         assert stream.lost_since(again) == []
-        assert len(lost) == lost[-1] - lost[0] + 1, "one gap"
+        inside = sorted(set(range(lost[0], lost[-1])) - set(lost))
+        assert len(inside) <= 5, f"one gap, but for a few packets in flight at its ends; inside it arrived {inside}"
     watch.check()
     assert lab.router.rows("neighbor.show") == neighbours
     assert _flaps(lab) == flaps

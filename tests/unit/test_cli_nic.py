@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from clikit import run
+from clikit import COMMAND, process, run
 from dpdkrouter.cli import nic
 from nickit import DRIVERS, IGB, MLX5, PCI, UNKNOWN, FakeKernel, machine
 
@@ -136,3 +137,23 @@ def test_the_drivers_of_the_installed_dpdk() -> None:
     assert found["mlx5_eth"]["bifurcated"]
     assert not found["net_virtio"]["bifurcated"]
     assert not found["net_gve"]["bifurcated"]
+
+
+def test_an_interface_in_use_needs_force(root: None, kernel: FakeKernel) -> None:
+    kernel.link("/sys/class/net/fake0/upper_br0", "../br0")
+    assert run("nic", "bind", A, code=1)[1] == (
+        f"error: {A}: its interface fake0 has br0 on top of it; --force takes it all the same\n"
+    )
+    assert kernel.writes == []
+    out, err = run("nic", "bind", "--force", A)
+    assert err == f"note: {A}: --force: its interface fake0 has br0 on top of it\n"
+    assert out == f"{A}: bound to vfio-pci (driver before: e1000e)\n"
+
+
+@pytest.mark.parametrize("verb", ["bind", "restore"])
+def test_binding_needs_root(verb: str, root: None) -> None:
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None
+    unprivileged = [setpriv, "--reuid=65534", "--clear-groups", *COMMAND]
+    done = process("nic", verb, A, code=1, command=unprivileged)
+    assert done.stderr == "error: found user id 65534: binding a NIC needs root\n"

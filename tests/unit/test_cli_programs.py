@@ -36,6 +36,20 @@ def test_check_says_what_a_good_file_holds() -> None:
     assert shown.endswith("minimal.toml: ok: router router, 2 ports, 1 static routes, 0 BGP neighbors\n")
 
 
+@pytest.mark.parametrize("program", [("check", "--here"), ("run",)])
+def test_a_device_that_dpdk_cannot_take_is_a_problem_of_its_line(
+    root: None, tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    """A device of this machine that is no NIC: every PC has a host bridge."""
+    devices = Path("/sys/bus/pci/devices")
+    address = next(d.name for d in sorted(devices.iterdir()) if (d / "class").read_text().startswith("0x06"))
+    file = tmp_path / "router.toml"
+    file.write_text(f'[[port]]\nname = "wan0"\ndevice = "{address}"\n[fastpath]\nhugepages = false\n')
+    lines = [line for line in run(*program, str(file), code=2)[1].splitlines() if "port[0]" in line]
+    assert len(lines) == 1
+    assert f'{file}:3: port[0].device: found "{address}": must be ready for DPDK: none of the installed' in lines[0]
+
+
 @pytest.mark.parametrize("program", [("check",), ("run",), ("control",), ("fastpath",), ("bgp", "run")])
 def test_every_problem_of_a_file_is_a_line_and_nothing_starts(
     root: None, wrong: Path, program: tuple[str, ...]

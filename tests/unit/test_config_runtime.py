@@ -75,6 +75,19 @@ def test_an_absent_pci_device() -> None:
     assert found(MACHINE, TEXT.replace("0000:03:00.0", "03:00.0,key=value")) == []
 
 
+def test_a_pci_device_that_dpdk_cannot_take() -> None:
+    def error(address: str) -> str | None:
+        return f"{address} is not bound"
+
+    (problem,) = check_runtime(parse(TEXT, "f"), machine=MACHINE, segment_bytes=ten_mib, pci_error=error)
+    assert str(problem) == (
+        'f:6: port[0].device: found "0000:03:00.0": must be ready for DPDK: 0000:03:00.0 is not bound'
+    )
+    absent = replace(MACHINE, pci=frozenset())
+    (problem,) = check_runtime(parse(TEXT, "f"), machine=absent, segment_bytes=ten_mib, pci_error=error)
+    assert problem.allowed.startswith("must be a PCI device of this machine")
+
+
 @pytest.mark.parametrize(
     ("device", "lacks"),
     [

@@ -118,6 +118,24 @@ def test_hold_keeps_and_release_asks_again() -> None:
     assert made.take_changes() == [Neighbour(*B, None)]
 
 
+def test_a_probe_begun_during_hold_that_fails_after_it_is_asked_again() -> None:
+    made = known(known(table()), B)
+    made.manage(B)
+    made.hold()
+    made.release(100.0)
+    made.take_requests()
+    made.learned(A, State.FAILED, None, False, 100.1)
+    made.learned(B, State.FAILED, None, True, 100.1)
+    assert made.take_changes() == []
+    assert made.take_requests() == [Request(Verb.USE, A), Request(Verb.MANAGE, B)]
+    made.learned(A, State.REACHABLE, MAC, False, 101.0)
+    made.tick(1.0, 100.0 + SETTLE_S)
+    assert made.take_changes() == [Neighbour(*B, None)]
+    made.learned(A, State.FAILED, None, False, 100.0 + SETTLE_S)
+    assert made.take_changes() == [Neighbour(*A, None)]
+    assert made.take_requests() == [Request(Verb.DELETE, A)]
+
+
 def test_news_are_told_during_hold() -> None:
     made = known(table())
     made.hold()

@@ -198,7 +198,7 @@ def test_a_device_in_use_is_not_restored(kernel: FakeKernel) -> None:
     known = facts(kernel, Usage(holders={"/dev/vfio/7": (Process(812, "dpdkrouter"),)}))
     verdict = judge_restore(known, known.devices[A], None)
     assert verdict.action is Action.REFUSE
-    assert verdict.reason == "is in use by process 812 (dpdkrouter), which has /dev/vfio/7 open: end that first"
+    assert verdict.reason == "is in use: /dev/vfio/7 is open in process 812 (dpdkrouter); end that first"
 
 
 @pytest.mark.parametrize(
