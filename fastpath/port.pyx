@@ -35,7 +35,7 @@ cdef int check(int rc, str name, str what) except -1:
     return 0
 
 
-cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *out) noexcept:
+cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads, opened *out) noexcept:
     """RX: one a worker; TX: one a worker and one for the host thread; as far as the device has them."""
     cdef uint32_t workers = threads - 1
     cdef bytes driver = info.driver_name
@@ -46,14 +46,16 @@ cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *o
         out.rx_queues = 1
         out.tx_queues = 1
     elif driver == b"net_virtio":
-        # the host answers on the RX queue of the pair that a flow was sent on: each needs a poller
+        # The host spreads flows over the pairs, and answers on the pair that a flow was sent on: each needs a poller.
         out.tx_queues = min(<uint32_t>info.max_rx_queues, <uint32_t>out.tx_queues)
         out.rx_queues = out.tx_queues
-    elif driver == b"net_vmxnet3":
-        while out.rx_queues & (out.rx_queues - 1):
-            out.rx_queues -= 1                # before its sixth version it takes only powers of two
     elif driver == b"net_af_packet":
         out.rx_queues = info.max_rx_queues    # its qpairs share the traffic: one that nobody polls loses its part
+    elif pci and not info.flow_type_rss_offloads:
+        out.rx_queues = 1                     # nothing would ever come to the others
+    elif driver == b"net_vmxnet3":
+        while out.rx_queues & (out.rx_queues - 1):
+            out.rx_queues -= 1                # versions before 6 take powers of two only
 
 
 cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, rte_mempool *pool, opened *out) except -1:
@@ -133,7 +135,7 @@ cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t thr
             f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to a DPDK "
             "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
-    queue_counts(&info, threads, out)
+    queue_counts(&info, b":" in dev_name, threads, out)    # only PCI addresses have colons
     configure(name, &info, mtu, pool, out)
     set_up_queues(name, pool, out)
     set_mac(name, mac, out)

@@ -11,9 +11,9 @@ from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
 from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
-from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_stop,
-                                   rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
-                                   rte_eth_stats_get, rte_ether_addr)
+from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_close, rte_eth_dev_info,
+                                   rte_eth_dev_info_get, rte_eth_dev_stop, rte_eth_link, rte_eth_link_get_nowait,
+                                   rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
@@ -299,7 +299,8 @@ cdef class Router:
                     s.link_changes += 1
                     changed.append((port, bool(up)))
                 s.link_up = up
-                s.speed_mbps = link.link_speed
+                # 0: unknown, as of most virtual devices
+                s.speed_mbps = link.link_speed if up and link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN else 0
                 dr_store_release_32(&self.r.port[port].link_up, up)
             if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
                 s.rx_missed = counts.imissed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import select
 import shutil
 import sys
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rehearsal.machine import Machine
 
 HERE = Path(__file__).resolve().parent
@@ -45,13 +46,14 @@ class Result:
 
 
 class Guest:
-    """Runs commands in the guest, one at a time. Logs are numbered in their order: 3.out and 3.err are the third's."""
+    """Runs commands in the guest. Logs are numbered in their order: 3.out and 3.err are the third's."""
 
     def __init__(self, machine: Machine, logs: Path) -> None:
         self._machine = machine
         self._logs = logs
         self._numbers = itertools.count(1)
         self._pending = b""
+        self._codes: dict[int, int] = {}  # exit codes of commands that have ended, by number
 
     @staticmethod
     def prepare(logs: Path) -> None:
@@ -61,32 +63,43 @@ class Guest:
 
     def wait_for_boot(self) -> None:
         """Until the guest reads commands."""
-        self._answer(0, time.monotonic() + BOOT_S, "the boot")
+        self._wait(0, time.monotonic() + BOOT_S, "the boot")
 
     def run(self, command: str, *, ok: tuple[int, ...] | None = (0,), timeout_s: float = COMMAND_S) -> Result:
-        """Run a line of bash in the guest. ok: exit codes that are none of an error; None: all."""
+        """Run a line of bash. ok: exit codes that are none of an error; None: all."""
+        (result,) = self.run_together([command], timeout_s=timeout_s)
+        if ok is not None and result.code not in ok:
+            raise GuestError(f"{command}: exit code {result.code}: {(result.err or result.out).strip()}")
+        return result
+
+    def run_together(self, commands: Sequence[str], *, timeout_s: float = COMMAND_S) -> list[Result]:
+        """Run lines of bash at the same time, and wait for all."""
+        numbers = [self._start(command) for command in commands]
+        deadline = time.monotonic() + timeout_s
+        return [self._end(number, command, deadline) for number, command in zip(numbers, commands, strict=True)]
+
+    def _start(self, command: str) -> int:
         number = next(self._numbers)
         (self._logs / f"{number}.command").write_text(command + "\n")
         self._machine.channel.sendall(f"{number} {command}\n".encode())
-        code = self._answer(number, time.monotonic() + timeout_s, command)
+        return number
+
+    def _end(self, number: int, command: str, deadline: float) -> Result:
+        code = self._wait(number, deadline, command)
         out, err = ((self._logs / f"{number}.{name}").read_text(errors="replace") for name in ("out", "err"))
-        if ok is not None and code not in ok:
-            raise GuestError(f"{command}: exit code {code}: {(err or out).strip()}")
         return Result(command, code, out, err)
 
-    def _answer(self, number: int, deadline: float, what: str) -> int:
-        """Wait for the end of command `number`."""
-        while True:
-            line, found, rest = self._pending.partition(b"\n")
-            if found:
-                self._pending = rest
-                ended, code = map(int, line.split())
-                if ended == number:
-                    return code
-                continue  # of a command that took longer than we waited
+    def _wait(self, number: int, deadline: float, what: str) -> int:
+        """The exit code of command `number`, when it has ended."""
+        while number not in self._codes:
             self._machine.check_alive()
             if time.monotonic() > deadline:
                 raise GuestError(f"{what}: has not ended in time")
-            with contextlib.suppress(BlockingIOError, ConnectionResetError):
-                if select.select([self._machine.channel], [], [], TICK_S)[0]:
-                    self._pending += os.read(self._machine.channel.fileno(), 4096)
+            if select.select([self._machine.channel], [], [], TICK_S)[0]:
+                with contextlib.suppress(ConnectionResetError):  # QEMU's end is seen above
+                    self._pending += self._machine.channel.recv(4096)
+            *lines, self._pending = self._pending.split(b"\n")
+            for line in lines:
+                ended, code = line.split()
+                self._codes[int(ended)] = int(code)
+        return self._codes[number]

@@ -44,14 +44,14 @@ name = "p{number}"
 device = "{device}"
 mtu = {mtu}
 addresses = ["{address4}/24", "{address6}/64"]
-"""
+{mac}"""
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def configuration(hosts: Sequence[Host], mtu: int) -> str:
-    """router.toml for a port on each host's network."""
+def configuration(hosts: Sequence[Host], mtu: int, macs: Mapping[int, str]) -> str:
+    """router.toml for a port on each host's network; macs: of the ports that shall not have their devices'."""
     text = _HEAD
     for host in hosts:
         text += _PORT.format(
@@ -60,6 +60,7 @@ def configuration(hosts: Sequence[Host], mtu: int) -> str:
             mtu=mtu,
             address4=host.router(4),
             address6=host.router(6),
+            mac=f'mac = "{macs[host.number]}"\n' if host.number in macs else "",
         )
     return text
 

@@ -1,4 +1,7 @@
-"""The rehearsal's steps, in order: what an operator does on metal, and what is looked at from the other ends."""
+"""The rehearsal's steps, in order: what an operator does on metal, and what is looked at from the other ends.
+
+Commands that do not need each other run at the same time: each Python takes ten seconds of an emulated CPU to start.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.host.namespace import run_in
 from lab.harness.waiting import wait_for
-from rehearsal.guest import Result
+from rehearsal.guest import GuestError
 from rehearsal.hosts import INTERFACE, MTU, exchange
 from rehearsal.machine import pci_address
 from rehearsal.router import FILE, LCORES, METRICS, PAGES, Page, configuration
@@ -21,16 +24,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from demo_lab.screen import Screen
-    from rehearsal.guest import Guest
+    from rehearsal.guest import Guest, Result
     from rehearsal.hosts import Host
     from rehearsal.machine import Machine, Nic
 
-READY_S = 120
-LINK_S = 30
+READY_S = 200
+LINK_S = 60
 STOP_S = 60
 PACKETS = 96  # of each exchange, each way
 FLOWS = 16
 FOREIGN_MAC = bytes.fromhex("02ffffffff01")
+OWN_MACS = {1: "02:00:00:00:0a:01", 3: "02:00:00:00:0a:03"}  # ports that shall not have their devices' MACs
 
 
 @dataclass
@@ -56,17 +60,24 @@ class Rehearsal:
         path = self.logs / "router.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def run(self, command: str, ok: tuple[int, ...] | None = (0,), *, show: bool = True) -> Result:
-        """Show a command, run it in the guest, show its output."""
-        self.screen.line(f"  {self.screen.paint('1;33', 'guest#')} {self.screen.paint('1', command)}")
-        result = self.guest.run(command, ok=ok)
-        if show:
-            self.screen.output(result.out + result.err)
+    def mac(self, number: int) -> str:
+        """The MAC of port `number`."""
+        return OWN_MACS.get(number, self.nics[number].mac)
+
+    def run(self, command: str, ok: tuple[int, ...] | None = (0,)) -> Result:
+        """Run a command in the guest and show it with its output."""
+        (result,) = self.run_together([(command, ok)])
         return result
 
-    def driver_of(self, address: str) -> str:
-        """The driver that has a device."""
-        return self.guest.run(f"basename $(readlink /sys/bus/pci/devices/{address}/driver)").out.strip()
+    def run_together(self, commands: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Result]:
+        """Run commands in the guest at the same time, each with the exit codes that it may have."""
+        results = self.guest.run_together([command for command, _ in commands])
+        for result, (_, ok) in zip(results, commands, strict=True):
+            self.screen.line(f"  {self.screen.paint('1;33', 'guest#')} {self.screen.paint('1', result.command)}")
+            self.screen.output(result.out + result.err)
+            if ok is not None and result.code not in ok:
+                raise GuestError(f"{result.command}: exit code {result.code}")
+        return results
 
     def drivers_now(self) -> dict[str, str]:
         """The driver of each NIC."""
@@ -93,48 +104,56 @@ def boot(it: Rehearsal) -> None:
     it.guest.wait_for_boot()
     it.run("uname -r; ip -br link; lspci -nn | grep Ethernet")
     it.drivers = it.drivers_now()
-    it.screen.check(
-        set(it.drivers.values()) <= {"e1000e", "e1000", "virtio-pci", "vmxnet3"}, "kernel drivers", it.drivers
+    kernels = {"e1000e", "e1000", "virtio-pci", "vmxnet3"}
+    it.screen.check(set(it.drivers.values()) <= kernels, "the kernel's drivers have them", it.drivers)
+
+
+def look(it: Rehearsal) -> None:
+    """doctor, nic list, and a bind that must be refused."""
+    it.screen.heading("What is there, and what is missing")
+    first, everything = it.addresses[0], " ".join(it.addresses)
+    interface = it.guest.run(f"ls /sys/bus/pci/devices/{first}/net").out.strip()
+    it.guest.run(f"ip address add 203.0.113.9/24 dev {interface}")
+    doctor, listed, refused = it.run_together(
+        [("dpdkrouter doctor", (1, 5)), ("dpdkrouter nic list", (0,)), (f"dpdkrouter nic bind {everything}", (1,))]
     )
+    it.screen.check("hugepages" in doctor.out, "doctor says that there are no hugepages")
+    it.screen.check(all(address in listed.out for address in it.addresses), "every NIC is listed")
+    it.screen.check(interface in refused.err, "an interface with an address is refused", interface)
+    it.screen.check(it.drivers_now() == it.drivers, "and nothing was touched")
+    it.guest.run(f"ip address del 203.0.113.9/24 dev {interface}")
 
 
 def bind(it: Rehearsal) -> None:
-    """nic list, a refusal, nic bind."""
+    """nic bind, hugepages, the configuration; then doctor has nothing left to say."""
     it.screen.heading("The NICs go to DPDK")
-    listed = it.run("dpdkrouter nic list").out
-    it.screen.check(all(address in listed for address in it.addresses), "every NIC is listed")
-    first = it.addresses[0]
-    interface = it.guest.run(f"ls /sys/bus/pci/devices/{first}/net").out.strip()
-    it.guest.run(f"ip address add 203.0.113.9/24 dev {interface}")
-    refused = it.run(f"dpdkrouter nic bind {' '.join(it.addresses)}", ok=None)
-    it.screen.check(refused.code == 1 and interface in refused.err, "an interface with an address is refused")
-    it.screen.check(it.drivers_now() == it.drivers, "and nothing was touched")
-    it.guest.run(f"ip address del 203.0.113.9/24 dev {interface}")
     it.run(f"dpdkrouter nic bind {' '.join(it.addresses)}")
     it.screen.check(set(it.drivers_now().values()) == {"vfio-pci"}, "vfio-pci has them all")
+    it.run(f"sysctl -w vm.nr_hugepages={PAGES}")
+    (it.logs / "router.toml").write_text(configuration(it.hosts, MTU, OWN_MACS))
+    it.run(f"mkdir -p $(dirname {FILE}) && cp /out/router.toml {FILE}")
+    it.run("dpdkrouter doctor", (0, 5))
 
 
 def start(it: Rehearsal) -> None:
-    """The configuration, checked, and the router."""
+    """The router, up to its TAP twins."""
     it.screen.heading("The router starts")
-    it.guest.run(f"echo {PAGES} >/proc/sys/vm/nr_hugepages")
-    (it.logs / "router.toml").write_text(configuration(it.hosts, MTU))
-    it.guest.run(f"mkdir -p $(dirname {FILE}) && cp /out/router.toml {FILE}")
-    it.run(f"dpdkrouter check --here {FILE}")
     keeper = f"dpdkrouter run {FILE} & echo $! >/run/router.pid; wait $!; echo $? >/out/router.exit"
     it.run(f"setsid bash -c {shlex.quote(keeper)} >/out/router.log 2>&1 &")
-    it.wait_for_log(r"fastpath.*ready:", 1, READY_S)
+    it.wait_for_log(r"fastpath: ready:", 1, READY_S)
     it.wait_for_log(r"twin opened", len(it.hosts), READY_S)
     it.screen.output(it.log)
-    ports = it.run("dpdkrouter port show").out
-    it.screen.check(all(nic.mac in ports for nic in it.nics), "each port has its device's MAC")
+    for host in it.hosts:
+        what = f"port p{host.number}: .* MAC {it.mac(host.number)}"
+        it.screen.check(re.search(what, it.log) is not None, f"p{host.number} has its MAC", it.mac(host.number))
+    it.screen.check(it.page().all("port_link_up") == len(it.hosts), "all links are up")
 
 
 def resolve(it: Rehearsal) -> None:
     """ARP and ND, asked from both sides."""
     it.screen.heading("ARP and ND by the TAP twins")
     for host in it.hosts:
-        mac = it.nics[host.number].mac
+        mac = it.mac(host.number)
         for family in (4, 6):
             got = host.ping(host.router(family))
             it.screen.check(got == 3, f"{host.name} pings {host.router(family)}", f"{got} of 3")
@@ -205,7 +224,7 @@ def counters(it: Rehearsal) -> None:
         )
     for _ in range(5):  # a host may say something of its own in between
         page = it.page()
-        stats = it.run("dpdkrouter port stats --json", show=False).json()
+        stats = it.run("dpdkrouter port stats --json").json()
         if it.page().ports() == page.ports():
             break
     for port in stats:
@@ -235,20 +254,25 @@ def filters(it: Rehearsal) -> None:
 
 
 def links(it: Rehearsal) -> None:
-    """A cable is pulled and plugged in again."""
-    it.screen.heading("A link goes down and comes back")
-    for number in (0, len(it.hosts) - 1):
-        host, other = it.hosts[number], it.hosts[number ^ 1]
-        for up, word in ((False, "down"), (True, "up")):
-            start = len(it.log)
+    """Cables are pulled and plugged in again, of one device of each kind."""
+    it.screen.heading("Links go down and come back")
+    pulled = (0, len(it.hosts) - 1)
+    for up, word in ((False, "down"), (True, "up")):
+        start = len(it.log)
+        for number in pulled:
             it.machine.set_link(number, up)
-            it.wait_for_log(rf"fastpath.*port p{number}: link {word}", 1, LINK_S, start)
-            ports = it.run("dpdkrouter port show --json", show=False).json()
-            states = {port["name"]: port["link_up"] for port in ports}
-            want = {f"p{h.number}": up or h.number != number for h in it.hosts}
-            it.screen.check(states == want, f"`port show`: p{number} is {word}", states)
-            got = other.ping(host.address(4), *(() if up else (1, 2)))
+        for number in pulled:
+            it.wait_for_log(rf"fastpath: port p{number}: link {word}", 1, LINK_S, start)
+            it.screen.check(True, f"the router says: port p{number}: link {word}")
+        states = {port["name"]: port["link_up"] for port in it.run("dpdkrouter port show --json").json()}
+        want = {f"p{host.number}": up or host.number not in pulled for host in it.hosts}
+        it.screen.check(states == want, "`port show`", states)
+        for number in pulled:
+            host, other = it.hosts[number], it.hosts[number ^ 1]
+            got = other.ping(host.address(4)) if up else other.ping(host.address(4), 1, 2)
             it.screen.check(got == (3 if up else 0), f"{other.name} pings {host.name}", f"{got} answers")
+    changes = [it.page().of("port_link_changes_total", f"p{number}") for number in pulled]
+    it.screen.check(len(set(changes)) == 1, "link changes in /metrics", changes)
 
 
 def stop(it: Rehearsal) -> None:
@@ -270,17 +294,23 @@ def restore(it: Rehearsal) -> None:
     it.screen.heading("The NICs go back to the kernel")
     it.run(f"dpdkrouter nic restore {' '.join(it.addresses)}")
     it.screen.check(it.drivers_now() == it.drivers, "each has its former driver", it.drivers)
-    for host, address in zip(it.hosts, it.addresses, strict=True):
-        found = it.guest.run(f"cd /sys/bus/pci/devices/{address} && ls net virtio*/net 2>/dev/null | grep -v :").out
-        interface = found.split()[0]
+    find = "; ".join(
+        f"ls -d /sys/bus/pci/devices/{address}/net/* /sys/bus/pci/devices/{address}/virtio*/net/* 2>/dev/null"
+        for address in it.addresses
+    )
+    interfaces = [path.rpartition("/")[2] for path in it.guest.run(find, ok=None).out.split()]
+    it.screen.check(len(interfaces) == len(it.hosts), "the kernel's interfaces are there", interfaces)
+    for host, interface in zip(it.hosts, interfaces, strict=True):
         it.guest.run(
             f"ip link set {interface} up && ip address add {host.router(4)}/24 dev {interface} && "
             f"ip address add {host.router(6)}/64 dev {interface} nodad"
         )
         host.forget_neighbours()
-        for family in (4, 6):
-            result = it.guest.run(f"ping -n -q -i 0.2 -c 3 -w 30 {host.address(family)}", ok=None)
-            it.screen.check(result.code == 0, f"the kernel's {interface} pings {host.address(family)}")
+    for host, interface in zip(it.hosts, interfaces, strict=True):
+        carrier = f"until [ $(</sys/class/net/{interface}/carrier) = 1 ]; do sleep 0.1; done"
+        pings = " && ".join(f"ping -n -q -i 0.2 -c 3 -w 30 {host.address(family)}" for family in (4, 6))
+        it.run(f"{carrier}; {pings}")
+        it.screen.check(True, f"the kernel's {interface} pings {host.name} in both families")
 
 
-STEPS = (boot, bind, start, resolve, forward, big, queues, counters, filters, links, stop, restore)
+STEPS = (boot, look, bind, start, resolve, forward, big, queues, counters, filters, links, stop, restore)
