@@ -12,10 +12,10 @@
 """
 
 DRAWING = r"""
-  this machine, a namespace each             guest: Debian's kernel, an IOMMU, the NICs bound to vfio-pci
+  this machine, a namespace each                 guest: Debian's kernel, an IOMMU, NICs bound to vfio-pci
 
-  h0 198.18.0.2   2001:db8:0::2 ---- tap ---- p0 198.18.0.1   2001:db8:0::1  e1000e, one queue      --.
-  h1 198.18.1.2   2001:db8:1::2 ---- tap ---- p1 198.18.1.1   2001:db8:1::1  e1000e, one queue        |  dpdkrouter,
-  h2 198.18.2.2   2001:db8:2::2 ---- tap ---- p2 198.18.2.1   2001:db8:2::1  virtio, two queues       |  two workers
-  h3 198.18.3.2   2001:db8:3::2 ---- tap ---- p3 198.18.3.1   2001:db8:3::1  virtio, two queues     --'
+  h0 198.18.0.2  2001:db8::2    ---- tap ----  p0 198.18.0.1  2001:db8::1    --.
+  h1 198.18.1.2  2001:db8:1::2  ---- tap ----  p1 198.18.1.1  2001:db8:1::1    |  dpdkrouter,
+  h2 198.18.2.2  2001:db8:2::2  ---- tap ----  p2 198.18.2.1  2001:db8:2::1    |  two workers
+  h3 198.18.3.2  2001:db8:3::2  ---- tap ----  p3 198.18.3.1  2001:db8:3::1  --'
 """

@@ -6,6 +6,8 @@ Exit codes: 0 all checks hold; 1 one does not, or the rehearsal itself failed; 1
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import signal
 import sys
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MODELS = {"e1000e": "e1000e", "e1000": "e1000", "vmxnet3": "vmxnet3", "virtio": "virtio-net-pci"}
-QUEUES = {"virtio": 2}
-DEFAULT = "e1000e,e1000e,virtio,virtio"
+WANTED = re.compile(rf"({'|'.join(MODELS)})(?::([1-8]))?")
+DEFAULT = "e1000e,e1000e,virtio:2,virtio:3"
 LOG_LINES = 40
 
 
@@ -46,15 +48,19 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     raise Ended(number)
 
 
-def models(text: str) -> list[str]:
-    """The NICs' models: an even number of those known."""
-    found = text.split(",")
-    if len(found) % 2 or not all(one in MODELS for one in found):
-        raise argparse.ArgumentTypeError(f"found {text!r}: an even number of {', '.join(MODELS)}, with commas")
-    return found
+def wanted_nics(text: str) -> list[tuple[str, int]]:
+    """QEMU's model and the cable's queues of each NIC: an even number of those known."""
+    found = [WANTED.fullmatch(one) for one in text.split(",")]
+    wanted = [(match[1], int(match[2] or 1)) for match in found if match is not None]
+    if len(found) % 2 or len(wanted) < len(found) or any(n > 1 and model != "virtio" for model, n in wanted):
+        known = ", ".join(MODELS)
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}: an even number of {known}, with commas; virtio:N has N queues"
+        )
+    return [(MODELS[model], queues) for model, queues in wanted]
 
 
-def rehearse(screen: Screen, wanted: list[str], logs: Path) -> None:
+def rehearse(screen: Screen, wanted: list[tuple[str, int]], logs: Path) -> None:
     """All of it; raises at the first check that does not hold."""
     for name in sweep(PREFIX):
         screen.say(f"left by an earlier rehearsal, removed: namespace {name}")
@@ -62,8 +68,8 @@ def rehearse(screen: Screen, wanted: list[str], logs: Path) -> None:
     screen.say("the guest's kernel is Debian's; it is fetched once and kept below build/")
     picture = image.prepare()
     with ExitStack() as stack:
-        hosts = [stack.enter_context(Host(number, QUEUES.get(model, 1))) for number, model in enumerate(wanted)]
-        nics = [Nic(MODELS[wanted[h.number]], f"52:54:00:00:00:{h.number:02x}", h.cable) for h in hosts]
+        hosts = [stack.enter_context(Host(number, queues)) for number, (_, queues) in enumerate(wanted)]
+        nics = [Nic(wanted[h.number][0], f"52:54:00:00:00:{h.number:02x}", h.cable) for h in hosts]
         Guest.prepare(logs)
         machine = stack.enter_context(Machine(picture, nics, logs))
         screen.say(f"QEMU runs as pid {machine.pid}, kernel {picture.version}")
@@ -71,7 +77,8 @@ def rehearse(screen: Screen, wanted: list[str], logs: Path) -> None:
         for step in STEPS:
             step(it)
         screen.line()
-        screen.line(screen.paint("1;32", f"{screen.checks} checks hold, {screen.elapsed_s:.0f} s."))
+        spent = f"{screen.elapsed_s:.0f} s, {machine.cpu_s:.0f} s of CPU for QEMU"
+        screen.line(screen.paint("1;32", f"{screen.checks} checks hold; {spent}."))
 
 
 def show_logs(screen: Screen, logs: Path) -> None:
@@ -84,7 +91,7 @@ def show_logs(screen: Screen, logs: Path) -> None:
             screen.output("\n".join(text.splitlines()[-LOG_LINES:]), LOG_LINES)
 
 
-def perform(screen: Screen, wanted: list[str], logs: Path) -> int:
+def perform(screen: Screen, wanted: list[tuple[str, int]], logs: Path) -> int:
     """Rehearse; returns the exit code."""
     try:
         rehearse(screen, wanted, logs)
@@ -103,7 +110,7 @@ def perform(screen: Screen, wanted: list[str], logs: Path) -> int:
 def main() -> int:
     """Parse the options and rehearse. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/rehearse")
-    parser.add_argument("--nics", type=models, default=DEFAULT, metavar="MODEL,...", help=f"default {DEFAULT}")
+    parser.add_argument("--nics", type=wanted_nics, default=DEFAULT, metavar="MODEL,...", help=f"default {DEFAULT}")
     parser.add_argument("--keep-logs", type=Path, metavar="DIR", help="write all logs there, and keep them")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -115,7 +122,7 @@ def main() -> int:
         if any(logs.iterdir()):
             parser.error(f"--keep-logs: {logs} is not empty")
         return perform(screen, options.nics, logs.resolve())
-    temporary = Path(tempfile.mkdtemp(prefix="dpdkrouter-rehearse-"))
+    temporary = Path(tempfile.mkdtemp(prefix=f"dpdkrouter-rehearse-{os.getpid()}-"))
     code = perform(screen, options.nics, temporary)
     if code == 1:
         screen.line(f"all logs are kept in {temporary}")

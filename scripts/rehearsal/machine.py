@@ -8,15 +8,16 @@ are as many as the model has, a link goes down when the monitor says so. It show
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rehearsal.image import Image
 
@@ -132,6 +133,12 @@ class Machine:
         """Of QEMU."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of CPU that QEMU has used: what a rehearsal costs, whatever else the machine does."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def check_alive(self) -> None:
         """Raise MachineError when QEMU has ended."""

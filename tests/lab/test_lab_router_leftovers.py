@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +71,20 @@ def test_router_that_cannot_start_says_why_and_leaves_nothing(metal: Namespace, 
         _nothing_left(router)
     finally:
         router.end()
+
+
+def test_twin_that_cannot_be_made_is_told_in_one_line(metal: Namespace, tmp_path: Path) -> None:
+    """In the router's namespace there is a device of the port's name that is somebody else's."""
+    router = Router(metal, tmp_path, PORTS, "", "y")
+    subprocess.run(["ip", "netns", "add", router.namespace], check=True)
+    try:
+        subprocess.run(["ip", "-n", router.namespace, "link", "add", "wan0", "type", "veth", "peer", "x"], check=True)
+        router.launch()
+        wait_for(lambda: "error: device wan0: is a veth" in router.log.read_text(), 60, "its reason in the log")
+        router.stop()
+        assert "Traceback" not in router.log.read_text()
+    finally:
+        router.end()  # with the namespace
 
 
 def test_killed_run_is_cleaned_up_by_the_next(metal: Namespace, tmp_path: Path) -> None:
