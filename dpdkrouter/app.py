@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
+from dpdkrouter.audit import Audit
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -41,7 +42,8 @@ from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
+    from dpdkrouter.audit import AuditResult
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.rib.attributes import Attributes
     from dpdkrouter.sources.batch import Network
 
@@ -52,6 +54,8 @@ TICK_S = 0.5
 STATS_S = 0.005  # how often resolve requests are looked for; a load of one word
 LINKS_S = 0.1
 DEFER_S = 60.0  # at most so long BGP's first decision after a restart waits for the peers
+AUDIT_EVERY_S = 300.0  # from the end of one audit to the start of the next
+AUDIT_REST_S = 0.02  # after each of its steps, of a millisecond or so
 _BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _LOCAL_SOURCES = (Source.CONNECTED, Source.STATIC, Source.CLI)
 
@@ -90,6 +94,7 @@ class Control:
         )
         self.host = HostStack(config, self.programmer)
         self.stats: StatsReader | None = None
+        self.audited: AuditResult | None = None  # the last one that ran in the background
         self._links: dict[int, bool] = {}
         self._dirty = asyncio.Event()
         self._swept_bgp = False
@@ -174,7 +179,13 @@ class Control:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(task())
-                    for task in (self._converge_task, self._stats_task, self._neighbour_task, self._tick_task)
+                    for task in (
+                        self._converge_task,
+                        self._stats_task,
+                        self._neighbour_task,
+                        self._tick_task,
+                        self._audit_task,
+                    )
                 ]
                 await stop.wait()
                 log.info("stopping")
@@ -207,6 +218,26 @@ class Control:
             if not self._swept_bgp and self.bgp.settled:
                 self._sweep_bgp()
             await asyncio.sleep(TICK_S)
+
+    def audit(self, *, repair: bool = False) -> Audit:
+        """A new audit, to be run in steps on this thread."""
+        return Audit(self.rib, self.programmer, self.fib, repair=repair)
+
+    async def _audit_task(self) -> None:
+        """Audit again and again at a low rate; differences are logged and exported, not mended."""
+        while True:
+            await asyncio.sleep(AUDIT_EVERY_S)
+            audit = self.audit()
+            for _ in audit.steps():
+                await asyncio.sleep(AUDIT_REST_S)
+            self.audited = audit.result()
+            if self.audited.differences:
+                log.error(
+                    "the segment is not what the RIB says: %d differences, the first: %s; "
+                    "`dpdkrouter route audit` names them, with --repair it mends them",
+                    self.audited.differences,
+                    self.audited.first[0],
+                )
 
     def _sweep_bgp(self) -> None:
         """The peers have said everything since the restart: what is still stale is gone."""

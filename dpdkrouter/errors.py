@@ -6,16 +6,20 @@
     ├── InstanceError              3  no running router, or no way to say which one is meant
     ├── ControlUnreachableError    3  the control process does not answer on its API socket
     ├── RequestError               1  the control process answered and refused the request
+    │   └── NotFoundError          4  ... since what it names is not there
     ├── AlreadyRunningError        1  this program of this router runs already
     ├── SegmentError               1  a shared-memory segment cannot be made or used
-    │   ├── SegmentMissingError    1  ... it is not there
+    │   ├── SegmentMissingError    3  ... it is not there: its program never ran
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
+    │   ├── SegmentDamagedError    1  ... what it holds contradicts itself
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
+    ├── SnapshotError              1  a snapshot of the table cannot be written, or is none
     ├── ApiError                   1  the API socket cannot be made
     ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
     ├── BgpError                   1  ExaBGP cannot be configured or started
+    │   └── FeedBrokenError        1  ... or what comes from it is no feed
     └── NicError                   1  a NIC cannot be bound or restored; every problem found is a line
         ├── NicAddressError        2  ... what was given is no PCI address
         └── NicMissingError        4  ... this machine has no such device
@@ -91,6 +95,12 @@ class RequestError(DpdkrouterError):
     """The control process refused a request."""
 
 
+class NotFoundError(RequestError):
+    """What a request names is not there."""
+
+    exit_code = 4
+
+
 class AlreadyRunningError(DpdkrouterError):
     """This program of this router runs already."""
 
@@ -102,13 +112,23 @@ class SegmentError(DpdkrouterError):
 class SegmentMissingError(SegmentError):
     """The segment's file is not there."""
 
+    exit_code = 3
+
 
 class SegmentVersionError(SegmentError):
     """The segment was written with another layout version."""
 
 
+class SegmentDamagedError(SegmentError):
+    """What the segment holds contradicts itself."""
+
+
 class SegmentSpaceError(SegmentError):
     """The segment's pages cannot be reserved."""
+
+
+class SnapshotError(DpdkrouterError):
+    """A snapshot of the table cannot be written, or is damaged."""
 
 
 class ApiError(DpdkrouterError):
@@ -129,6 +149,10 @@ class HostError(DpdkrouterError):
 
 class BgpError(DpdkrouterError):
     """ExaBGP cannot be configured or started."""
+
+
+class FeedBrokenError(BgpError):
+    """What comes over the feed's socket is neither JSON lines nor frames of the tap."""
 
 
 class NicError(DpdkrouterError):

@@ -88,7 +88,16 @@ SERIES = (
     ),
     Series("dpdkrouter_routes", "gauge", "Best routes.", ("family", "source")),
     Series("dpdkrouter_writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
+    Series(
+        "dpdkrouter_table_audit_differences",
+        "gauge",
+        "Where the route segment was not what the RIB says, by the last audit.",
+    ),
+    Series("dpdkrouter_table_audit_age_seconds", "gauge", "Time since the last audit in the background ended."),
     # BGP
+    Series(
+        "dpdkrouter_bgp_feed_tap", "gauge", "1 while UPDATEs come from ExaBGP's tap; 0: by its slow JSON feed, or not."
+    ),
     Series("dpdkrouter_bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
     Series("dpdkrouter_bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
     Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),

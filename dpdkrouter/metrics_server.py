@@ -76,6 +76,10 @@ class ControlView(Protocol):
         """Rows of source, family ("ipv4", "ipv6"), best; several rows may have the same source and family."""
         ...
 
+    def audit_summary(self, params: dict[str, Any], /) -> dict[str, Any] | None:
+        """differences and age_s of the last audit in the background; None: none has ended."""
+        ...
+
     def bgp_summary(self, params: dict[str, Any], /) -> dict[str, Any]:
         """`peers`: rows of address, state ("up" or another), prefixes by family, updates, flaps."""
         ...
@@ -166,11 +170,12 @@ class RouterCollector(Collector):
     # ---- the control process
 
     def _control_state(self, page: Page) -> None:
-        def read() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-            return self._control.route_summary({}), self._control.bgp_summary({})
+        def read() -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any] | None]:
+            control = self._control
+            return control.route_summary({}), control.bgp_summary({}), control.audit_summary({})
 
         try:
-            routes, bgp = self._ask(read)
+            routes, bgp, audit = self._ask(read)
         except (TimeoutError, CancelledError, RuntimeError) as error:
             log.warning("the control process has no time for a scrape, its series are left out: %r", error)
             return
@@ -179,6 +184,10 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        if audit is not None:
+            page.add("dpdkrouter_table_audit_differences", audit["differences"])
+            page.add("dpdkrouter_table_audit_age_seconds", audit["age_s"])
+        page.add("dpdkrouter_bgp_feed_tap", bgp["feed"] == "tap")
         for row in bgp["peers"]:
             peer = row["address"]
             page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)

@@ -138,8 +138,9 @@ cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t thr
     queue_counts(&info, b":" in dev_name, threads, out)    # only PCI addresses have colons
     configure(name, &info, mtu, pool, out)
     set_up_queues(name, pool, out)
+    # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups
+    set_mtu(name, mtu, &info, out)
     set_mac(name, mac, out)
     check(rte_eth_dev_start(out.dev), name, "cannot be started")
     set_filters(name, out)
-    set_mtu(name, mtu, &info, out)
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api import protocol
-from dpdkrouter.errors import ControlUnreachableError, RequestError
+from dpdkrouter.errors import ControlUnreachableError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -29,12 +29,17 @@ class ApiClient:
 
     def call(self, method: str, /, **params: Any) -> Any:
         """The method's result; items, if it has any, are left out."""
+        return self.all(method, **params)[1]
+
+    def all(self, method: str, /, **params: Any) -> tuple[list[Any], Any]:
+        """The method's items and its result."""
         answer = self._ask(method, params)
+        items: list[Any] = []
         while True:
             try:
-                next(answer)
+                items.append(next(answer))
             except StopIteration as end:
-                return end.value
+                return items, end.value
 
     def stream(self, method: str, /, **params: Any) -> Iterator[Any]:
         """The method's items as they come. Leaving the iterator early ends the request."""
@@ -97,4 +102,6 @@ class ApiClient:
 
     def _error(self, error: dict[str, Any]) -> RequestError:
         kind, message = error.get("kind"), str(error.get("message"))
+        if kind == protocol.ABSENT:
+            return NotFoundError(message)
         return RequestError(f"internal error: {message}" if kind == protocol.INTERNAL else message)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dpdkrouter.errors import RequestError
+from dpdkrouter.api.protocol import accepts
+from dpdkrouter.errors import NotFoundError, RequestError
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.sources import static
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from dpdkrouter.app import Control
     from dpdkrouter.rib.attributes import Attributes, NextHop
@@ -55,6 +57,7 @@ class Methods:
             "route.del": self.route_del,
             "route.show": self.route_show,
             "route.summary": self.route_summary,
+            "route.audit": self.route_audit,
             "neighbor.show": self.neighbor_show,
             "bgp.summary": self.bgp_summary,
             "bgp.routes": self.bgp_routes,
@@ -94,6 +97,32 @@ class Methods:
                     )
         return rows
 
+    def audit_summary(self, _: Params) -> dict[str, Any] | None:
+        """What the last audit in the background found; None: none has ended yet."""
+        audited = self._control.audited
+        if audited is None:
+            return None
+        return {"differences": audited.differences, "age_s": max(0.0, time.monotonic() - audited.ended)}
+
+    @accepts("repair")
+    def route_audit(self, params: Params) -> Iterator[str | None]:
+        """Compare RIB and segment completely; items: the first differences in words; result: the counts."""
+        repair = params.get("repair", False)
+        if not isinstance(repair, bool):
+            raise RequestError(f"repair: found {repair!r}: must be true or false")
+        return self._audit(repair)
+
+    def _audit(self, repair: bool) -> Generator[str | None, None, dict[str, Any]]:
+        audit = self._control.audit(repair=repair)
+        named = 0
+        for _ in audit.steps():
+            yield from audit.first[named:]
+            named = len(audit.first)
+            yield None
+        yield from audit.first[named:]
+        result = asdict(audit.result())
+        return {key: value for key, value in result.items() if key not in ("first", "ended")}
+
     def neighbor_show(self, _: Params) -> Iterator[dict[str, Any]]:
         """Neighbours with a MAC, as the adjacencies have them."""
         config = self._control.config
@@ -116,6 +145,10 @@ class Methods:
             params.get("prefix"), params.get("via", []), params.get("type", "unicast")
         )
         control = self._control
+        own = {str(address.ip) for port in control.config.ports for address in port.addresses}
+        for hop in attributes.next_hops:
+            if hop.address in own:
+                raise RequestError(f"next hop {hop.address}: must not be the router's own address")
         control.set_cli_routes({**control.cli.routes, prefix: attributes})
         best = control.rib.paths(prefix.version, prefix.network_address.packed, prefix.prefixlen)
         mine = next(path for path in best if path.source == Source.CLI)
@@ -131,7 +164,7 @@ class Methods:
         prefix = static.parse_prefix(params.get("prefix"))
         routes = dict(self._control.cli.routes)
         if routes.pop(prefix, None) is None:
-            raise RequestError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
+            raise NotFoundError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
         self._control.set_cli_routes(routes)
         return {"prefix": str(prefix)}
 
@@ -202,7 +235,7 @@ class Methods:
         return {
             "router_id": str(router.id) if router.id else None,
             "asn": router.asn,
-            "feed": "json" if self._control.feed.connected else "absent",
+            "feed": self._control.sessions.feed or "absent",
             "peers": [
                 {
                     "address": v.peer,
@@ -224,7 +257,7 @@ class Methods:
         """Paths received from peers, all of them, each with what the decision said."""
         peer = params.get("peer")
         if peer is not None and self._control.bgp.origin_of(str(peer)) is None:
-            raise RequestError(f"peer {peer!r}: no such neighbor in the configuration")
+            raise NotFoundError(f"peer {peer!r}: no such neighbor in the configuration")
         for family, packed, length in self._prefixes({**params, "all": True}):
             for path in self._control.rib.paths(family, packed, length):
                 if path.peer_address is not None and peer in (None, path.peer_address):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpdkrouter.cli import bgp, doctor, nic, programs, route, show
+from dpdkrouter.cli import bgp, doctor, nic, programs, route, show, table
 from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
@@ -35,6 +35,8 @@ for command in (programs.run, programs.fastpath, programs.control, programs.chec
     app.command()(command)
 for command in (show.status, show.drops):
     app.command()(command)
+for command in (table.audit, table.snapshot, table.diff):
+    route.app.command()(command)
 app.add_typer(show.port_app, name="port")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")

@@ -9,12 +9,11 @@ import typer
 
 from dpdkrouter.cli import render
 from dpdkrouter.cli.instance import AsJson
-from dpdkrouter.config import load, parse
 from dpdkrouter.doctor.findings import EXIT_CODES, Finding, State, worst
 from dpdkrouter.errors import ConfigErrors
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 DEFAULT = Path("/etc/dpdkrouter/router.toml")
 NOTHING_BUT_DEFAULTS = '[[port]]\nname = "port0"\ndevice = "net_null0"\n'
@@ -25,6 +24,7 @@ File = Annotated[Path | None, typer.Argument(help=f"The router's configuration; 
 
 def doctor(file: File = None, as_json: AsJson = False) -> None:
     """Examine this machine: what was found, why it matters, what mends it. Changes nothing; exit code: the worst state."""
+    from dpdkrouter.config.load import parse
     from dpdkrouter.doctor import hardware, memory, software
     from dpdkrouter.doctor.subject import look
     from dpdkrouter.fib.limits import Limits, segment_bytes
@@ -49,6 +49,8 @@ def doctor(file: File = None, as_json: AsJson = False) -> None:
 
 def _configuration(file: Path | None) -> tuple[Config | None, list[Finding]]:
     """The configuration, or None when there is none or a wrong one."""
+    from dpdkrouter.config.load import load
+
     if file is None and not DEFAULT.exists():
         found = f"no {DEFAULT}: the defaults are judged"
         commands = ("dpdkrouter doctor FILE", "docs/examples/, to start from")

@@ -54,9 +54,9 @@ class _Chosen:
         """Files of the router meant; InstanceError when it can't be told."""
         return find_instance(self.name)
 
-    def api(self) -> ApiClient:
-        """Its control process."""
-        return ApiClient(self.paths().api_socket)
+    def api(self, timeout_s: float = 5) -> ApiClient:
+        """Its control process, which may be silent for so long."""
+        return ApiClient(self.paths().api_socket, timeout_s)
 
     def stats(self) -> StatsReader:
         """What its fast path publishes."""

@@ -16,7 +16,7 @@ from dpdkrouter.nic.kernel import Kernel
 from dpdkrouter.nic.verdict import VFIO, Action
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dpdkrouter.nic.devices import PciDevice
     from dpdkrouter.nic.drivers import Driver
@@ -188,7 +188,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 @app.command()
-def bind(addresses: Addresses, force: Force = False) -> None:
+def bind(addresses: Addresses, force: Force = False, as_json: AsJson = False) -> None:
     """Give NICs to DPDK: bind them to vfio-pci, all or none; `nic restore` takes them back."""
     from dpdkrouter.nic import binding
     from dpdkrouter.nic.survey import asked_for, read_facts
@@ -207,6 +207,9 @@ def bind(addresses: Addresses, force: Force = False) -> None:
             for obstacle in verdict.obstacles:
                 render.note(f"{verdict.device.address}: --force: {obstacle.text}")
         binding.bind(kernel, verdicts)
+    if as_json:
+        render.json_list(_done(verdicts, read_devices(kernel)))
+        return
     for verdict in verdicts:
         if verdict.action is Action.BIND:
             was = verdict.device.driver or "none"
@@ -216,7 +219,7 @@ def bind(addresses: Addresses, force: Force = False) -> None:
 
 
 @app.command()
-def restore(addresses: Addresses) -> None:
+def restore(addresses: Addresses, as_json: AsJson = False) -> None:
     """Give NICs back to the kernel's drivers that had them before."""
     from dpdkrouter.nic import binding, memory
     from dpdkrouter.nic.survey import asked_for, read_facts
@@ -233,6 +236,9 @@ def restore(addresses: Addresses) -> None:
         _refuse(verdicts)
         binding.restore(kernel, verdicts)
     after = read_devices(kernel)
+    if as_json:
+        render.json_list(_done(verdicts, after))
+        return
     for verdict in verdicts:
         device = after[verdict.device.address]
         if verdict.action is Action.RESTORE:
@@ -243,6 +249,19 @@ def restore(addresses: Addresses) -> None:
             )
         else:
             render.line(f"{device.address}: nothing to do: {verdict.reason}")
+
+
+def _done(verdicts: Sequence[Verdict], after: Mapping[str, PciDevice]) -> Iterator[dict[str, Any]]:
+    """What was done with each device, and the driver that it has now."""
+    for verdict in verdicts:
+        address = verdict.device.address
+        yield {
+            "address": address,
+            "action": verdict.action,
+            "reason": verdict.reason,
+            "driver_before": verdict.device.driver,
+            "driver": after[address].driver,
+        }
 
 
 def _refuse(verdicts: Sequence[Verdict]) -> None:

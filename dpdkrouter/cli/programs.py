@@ -10,14 +10,12 @@ import typer
 
 from dpdkrouter import logs
 from dpdkrouter.cli import render
-from dpdkrouter.config.load import load
-from dpdkrouter.config.runtime import check_runtime
 from dpdkrouter.errors import ConfigErrors, DpdkrouterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 DEFAULT = Path("/etc/dpdkrouter/router.toml")
 File = Annotated[Path, typer.Argument(help="The router's configuration.")]
@@ -25,6 +23,8 @@ File = Annotated[Path, typer.Argument(help="The router's configuration.")]
 
 def _load(path: Path, *, this_machine: bool) -> Config:
     """The configuration, and with `this_machine` all that would keep it from running here; nothing is started."""
+    from dpdkrouter.config.load import load
+    from dpdkrouter.config.runtime import check_runtime
     from dpdkrouter.fib.limits import Limits, segment_bytes
 
     config = load(path)

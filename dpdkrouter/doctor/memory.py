@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
-from dpdkrouter.config.runtime import MIB, STATS_BYTES, held_pages, needed_pages
+from dpdkrouter.config.runtime import MIB, STATS_BYTES, held_bytes, needed_pages
 from dpdkrouter.doctor.findings import Finding, State
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _hugepages(subject: Subject) -> Finding:
     size = f"{machine.page_bytes // MIB} MiB"
     if running_pid(paths.pid_file("fastpath")) is not None:
         return Finding("hugepages", State.OK, f"the running router has its {need} pages of {size}: {sizes}", WHY)
-    held = held_pages(paths, machine.page_bytes)
+    held = held_bytes(paths) // machine.page_bytes
     found = f"{machine.free_pages} free pages of {size}, {need} needed: {sizes}"
     found += f"; {held} of them are held by its segments already" if held else ""
     missing = need - held - machine.free_pages

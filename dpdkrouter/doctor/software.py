@@ -90,9 +90,11 @@ def _namespaces(subject: Subject) -> Finding:
 def _elsewhere(subject: Subject) -> Iterator[Finding]:
     """What the run-time checks find that no other finding is about: listeners, groups, interfaces of vdevs."""
     hardware = {f"port[{i}].device" for i, port in enumerate(subject.config.ports) if port.device.is_pci}
-    problems = check_runtime(subject.config, machine=subject.machine, root=subject.kernel.root)
+    problems = check_runtime(
+        subject.config, machine=subject.machine, segment_bytes=subject.segment_bytes, root=subject.kernel.root
+    )
     for problem in problems if subject.configured else ():
-        if problem.key.startswith(("metrics", "api", "port")) and problem.key not in hardware:
+        if problem.key.startswith(("metrics", "api", "port", "fastpath.memory_mib")) and problem.key not in hardware:
             where = f"{problem.key} = {problem.found}"
             why = "the router starts only when this machine has what its configuration names"
             yield Finding("configuration", State.FAILED, where, why, (problem.allowed,))

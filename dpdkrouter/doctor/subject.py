@@ -15,7 +15,7 @@ from dpdkrouter.nic.survey import read_facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.nic.drivers import Driver
     from dpdkrouter.nic.kernel import Kernel
     from dpdkrouter.nic.verdict import Facts

@@ -6,6 +6,7 @@ Single writer in the machine: the file's lock. Control thread only; blocks never
 for the fast path's lcores to become quiescent. writer.pyx says how a rule goes in and what a kill leaves.
 """
 import contextlib
+import logging
 import time
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -18,11 +19,15 @@ from fastpath.atomic cimport dr_store_relaxed_64, dr_store_release_64
 from fastpath.layout cimport DR_NAME, DR_ROUTE_MAGIC, DR_ROUTE_VERSION, DR_SOURCE_STALE, dr_part, dr_route_header
 from fastpath.segment cimport Mapping
 
-from dpdkrouter.errors import SegmentError, SegmentMissingError
+from dpdkrouter.errors import SegmentDamagedError, SegmentError, SegmentMissingError
+from dpdkrouter.fib.audit import SegmentAudit
 from dpdkrouter.fib.carry import carry_over
 from dpdkrouter.fib.limits import layout
+from dpdkrouter.fib.mend import Mender
 from dpdkrouter.fib.records import Applied, Refusal, Source
 from fastpath.segment import ROUTE, WRITE, attach, create
+
+log = logging.getLogger("control.fib")
 
 WITHDRAW = 0
 """The group that means: take the route out."""
@@ -88,14 +93,48 @@ cdef class Fib(Writer):
 
     @classmethod
     def attach(cls, path, stats_path=None, *, uint32_t grace_queue=65536):
-        """Become the writer of the segment at `path`, finishing what another writer's death has cut off."""
+        """Become the writer of the segment at `path`, finishing what another writer's death has cut off.
+
+        Tables that contradict themselves are made what the rules say before anything is changed.
+        """
         cdef Mapping mapping = attach(path, ROUTE, WRITE, lock=True)
         if not mapping.is_current():
             mapping.close()
             raise SegmentError(f"{path}: was replaced while it was being attached; try again")
         cdef Fib fib = cls(mapping, stats_path, grace_queue)
-        fib.recover()
+        try:
+            fib._recover_or_mend()
+        except BaseException:
+            fib.close()
+            raise
         return fib
+
+    def _recover_or_mend(self):
+        try:
+            self.recover()
+        except SegmentDamagedError as error:
+            log.error("%s; trying to mend it", error)
+            self._mend()
+
+    def _mend(self):
+        """Mend twice: what needs memory waits until it is known what is free."""
+        mender = Mender(self)
+        self._audit(mender)
+        try:
+            self.recover()
+        except SegmentDamagedError:    # nodes that two entries name may show what is right, and yet cannot stay
+            mender.detach6()
+            self.recover()
+        self._audit(mender)
+
+    def _audit(self, mender):
+        audit = SegmentAudit(self.reader, mender)
+        self.mending = True
+        while audit.step():
+            pass
+        self.mending = False
+        log.error("%s: %d of %d differences mended, the first: %s", self.mapping.path, audit.mended, audit.wrong,
+                  audit.differences[0] if audit.differences else "none")
 
     @classmethod
     def open(cls, path, limits, str name="router", stats_path=None, *, uint32_t grace_queue=65536):

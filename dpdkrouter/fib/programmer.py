@@ -188,6 +188,32 @@ class Programmer:
         self.refused[first.reason] = self.refused.get(first.reason, 0) + applied.refused_count
         log.error("%d routes refused: %s; raise table.%s", applied.refused_count, first.reason, first.key)
 
+    # ---- for the audit
+
+    def hopsets(self) -> list[int]:
+        """The hop sets that have a group now."""
+        return [hopset for hopset in self._group_of if hopset]
+
+    def group_of(self, hopset: int) -> int:
+        """The group of a hop set; 0: none."""
+        return self._group_of.get(hopset, 0)
+
+    def groups_for(self, hopsets: Iterable[int]) -> array[int]:
+        """The group of each, as Fib.apply takes them."""
+        group_of = self._group_of
+        return array("H", [group_of.get(hopset, 0) for hopset in hopsets])
+
+    def group_is_right(self, hopset: int) -> bool:
+        """Whether the group has the members that the hop set comes down to, or the hop set is gone."""
+        group = self._group_of.get(hopset, 0)
+        return not group or self._members(self._next_hops.members(hopset)) == self._fib.group_members(group)
+
+    def mend_group(self, hopset: int) -> None:
+        """Give a hop set's group its members again."""
+        self._set_group(hopset)
+
+    # ---- after a restart
+
     def sweep(self, sources: Iterable[int]) -> int:
         """Remove what nobody has announced again since the restart. Returns how many routes went."""
         return sum(self._fib.sweep_stale(source) for source in sources)

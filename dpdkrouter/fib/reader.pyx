@@ -8,10 +8,12 @@ object.
 import time
 from ipaddress import IPv4Network, IPv6Network
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
-from dpdkrouter.fib.rules cimport cover4, cover6, home4, home6, rule6, rules4, rules6
-from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64
+from dpdkrouter.fib.rules cimport cover4, cover6, find4, find6, home4, home6, rule6, rules4, rules6
+from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64, dr_load_relaxed_64
 from fastpath.layout cimport (DR_ACTION_SHIFT, DR_MAX_PORTS, DR_PORT_SHIFT, DR_SOURCE_STALE, dr_adjacency,
                               dr_group_key, dr_interface, dr_route_header, dr_rule4)
 from fastpath.lookup4 cimport lookup4, lookup4_burst
@@ -26,6 +28,7 @@ from dpdkrouter.fib.records import Action, Adjacency, Interface, Lookup, Member,
 from fastpath.segment import ROUTE, WHOLE, attach
 
 cdef extern from *:
+    uint32_t __builtin_bswap32(uint32_t word) noexcept nogil
     uint64_t __builtin_bswap64(uint64_t word) noexcept nogil
 
 cdef enum:
@@ -315,48 +318,100 @@ cdef class FibReader:
         if family not in (4, 6) or limit < 1 or start >= slots:
             raise ValueError(f"routes of family {family} after {after}, limit {limit}: out of range")
         cdef uint64_t end = min(slots, start + <uint64_t>limit)
-        read = self._chunk4 if family == 4 else self._chunk6
-        columns = self.consistent(lambda: read(start, end))
-        return RouteChunk(*map(bytes, columns), int(end) if end < slots else None)
+        columns = self.consistent(lambda: self._chunk(family, start, end))
+        return RouteChunk(*columns, int(end) if end < slots else None)
 
-    def _chunk4(self, uint64_t start, uint64_t end):
-        """Rules whose home is in [start, end): they stand there or in the cluster that goes on behind."""
+    def _chunk(self, int family, uint64_t start, uint64_t end):
+        """Packed columns of the rules whose home is in [start, end)."""
+        cdef Py_ssize_t n = (self.fill4(start, end, 0, NULL, NULL, NULL, NULL) if family == 4
+                             else self.fill6(start, end, 0, NULL, NULL, NULL, NULL))
+        prefixes, lengths, groups, sources = bytes(n * (4 if family == 4 else 16)), bytes(n), bytes(n * 2), bytes(n)
+        cdef uint8_t *to_prefix = <uint8_t *>PyBytes_AS_STRING(prefixes)
+        cdef uint8_t *to_length = <uint8_t *>PyBytes_AS_STRING(lengths)
+        cdef uint16_t *to_group = <uint16_t *>PyBytes_AS_STRING(groups)
+        cdef uint8_t *to_source = <uint8_t *>PyBytes_AS_STRING(sources)
+        with nogil:
+            if family == 4:
+                self.fill4(start, end, n, to_prefix, to_length, to_group, to_source)
+            else:
+                self.fill6(start, end, n, to_prefix, to_length, to_group, to_source)
+        return prefixes, lengths, groups, sources
+
+    cdef Py_ssize_t fill4(self, uint64_t start, uint64_t end, Py_ssize_t room, uint8_t *prefixes, uint8_t *lengths,
+                          uint16_t *groups, uint8_t *sources) noexcept nogil:
+        """Rules whose home is in [start, end), the first `room` of them copied; how many there are.
+
+        They stand there or in the cluster that goes on behind.
+        """
         cdef uint64_t i, home
         cdef uint64_t mask = self.rules4.mask
+        cdef Py_ssize_t n = 0
         cdef dr_rule4 rule
-        prefixes, lengths, groups, sources = bytearray(), bytearray(), bytearray(), bytearray()
         for i in range(mask + 1):
             rule = self.rules4.slot[(start + i) & mask]
             if rule.length_plus1:
                 home = home4(&self.rules4, rule.prefix, rule.length_plus1 - 1)
                 if ((home - start) & mask) < end - start:
-                    prefixes += int(rule.prefix).to_bytes(4, "big")
-                    lengths.append(rule.length_plus1 - 1)
-                    groups += int(rule.group).to_bytes(2, "little")
-                    sources.append(rule.source)
+                    if n < room:
+                        (<uint32_t *>prefixes)[n] = __builtin_bswap32(rule.prefix)
+                        lengths[n], groups[n], sources[n] = rule.length_plus1 - 1, rule.group, rule.source
+                    n += 1
             elif start + i >= end:
                 break
-        return prefixes, lengths, groups, sources
+        return n
 
-    def _chunk6(self, uint64_t start, uint64_t end):
+    cdef Py_ssize_t fill6(self, uint64_t start, uint64_t end, Py_ssize_t room, uint8_t *prefixes, uint8_t *lengths,
+                          uint16_t *groups, uint8_t *sources) noexcept nogil:
+        """fill4 for IPv6."""
         cdef uint64_t i, home
         cdef uint64_t mask = self.rules6.mask
+        cdef Py_ssize_t n = 0
         cdef rule6 *rule
         cdef int length
-        prefixes, lengths, groups, sources = bytearray(), bytearray(), bytearray(), bytearray()
         for i in range(mask + 1):
             rule = &self.rules6.slot[(start + i) & mask]
             length = <int>(rule.word & 0xFF) - 1
             if length >= 0:
                 home = home6(&self.rules6, __builtin_bswap64(rule.hi_be), __builtin_bswap64(rule.lo_be), length)
                 if ((home - start) & mask) < end - start:
-                    prefixes += (<uint8_t *>rule)[:16]
-                    lengths.append(length)
-                    groups += int((rule.word >> 16) & 0xFFFF).to_bytes(2, "little")
-                    sources.append((rule.word >> 8) & 0xFF)
+                    if n < room:
+                        memcpy(prefixes + n * 16, rule, 16)
+                        lengths[n], groups[n] = <uint8_t>length, (rule.word >> 16) & 0xFFFF
+                        sources[n] = (rule.word >> 8) & 0xFF
+                    n += 1
             elif start + i >= end:
                 break
-        return prefixes, lengths, groups, sources
+        return n
+
+    def groups_of(self, int family, prefixes, lengths) -> tuple:
+        """(groups, uint16[n]; sources, uint8[n], bit 7: stale) of the rules with exactly these prefixes; 0: none."""
+        cdef const uint8_t[::1] packed = memoryview(prefixes).cast("B")
+        cdef const uint8_t[::1] length = memoryview(lengths).cast("B")
+        cdef Py_ssize_t n = length.shape[0]
+        if family not in (4, 6) or packed.shape[0] != n * (4 if family == 4 else 16):
+            raise ValueError(f"prefixes: {packed.shape[0]} bytes for {n} routes of family {family}")
+        groups, sources = bytes(n * 2), bytes(n)
+        if n:
+            self.consistent(lambda: self._find_all(family, packed, length, groups, sources, n))
+        return groups, sources
+
+    def _find_all(self, int family, const uint8_t[::1] packed, const uint8_t[::1] length, bytes groups, bytes sources,
+                  Py_ssize_t n):
+        cdef uint16_t *to_group = <uint16_t *>PyBytes_AS_STRING(groups)
+        cdef uint8_t *to_source = <uint8_t *>PyBytes_AS_STRING(sources)
+        cdef Py_ssize_t i
+        cdef int64_t at
+        cdef uint64_t word
+        with nogil:
+            for i in range(n):
+                if family == 4:
+                    at = find4(&self.rules4, __builtin_bswap32((<const uint32_t *>&packed[0])[i]), length[i])
+                    word = 0 if at < 0 else dr_load_relaxed_64(&self.rules4.slot[at]) >> 32
+                else:
+                    at = find6(&self.rules6, __builtin_bswap64((<const uint64_t *>&packed[0])[i * 2]),
+                               __builtin_bswap64((<const uint64_t *>&packed[0])[i * 2 + 1]), length[i])
+                    word = 0 if at < 0 else self.rules6.slot[at].word
+                to_group[i], to_source[i] = (word >> 16) & 0xFFFF, (word >> 8) & 0xFF
 
     def sources(self, int family) -> dict:
         """{(Source, stale): routes} by a walk over all rules."""

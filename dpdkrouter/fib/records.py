@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
 from dpdkrouter.errors import DpdkrouterError
@@ -91,6 +91,24 @@ class Applied:
     unchanged: int
     refused_count: int
     refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that an audit found: where, and what. family 0: `length` is the number of a group.
+
+    prefix: packed, network order.
+    """
+
+    family: int
+    prefix: bytes
+    length: int
+    what: str
+
+    def __str__(self) -> str:
+        if not self.family:
+            return f"group {self.length}: {self.what}"
+        return f"{ip_network((self.prefix, self.length), strict=False)}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ cdef class Writer:
     cdef Table4 table4
     cdef Table6 table6
     cdef Groups hops
+    cdef bint mending                    # damage is being mended: nothing is given back meanwhile
     cdef bint derived                    # the allocators know what is free
     cdef uint32_t in_vain                # reclaim() calls that freed nothing, in a row
 

@@ -24,7 +24,7 @@ from fastpath.layout cimport (DR_IPV6_UNIT, DR_JOURNAL_GROUP, DR_JOURNAL_INSERT,
                               DR_SOURCE_STALE, dr_journal, dr_route_header, dr_rule4)
 from fastpath.segment cimport Mapping
 
-from dpdkrouter.errors import SegmentError
+from dpdkrouter.errors import SegmentDamagedError, SegmentError
 from dpdkrouter.fib.grace import start_time
 
 cdef enum:
@@ -144,14 +144,15 @@ cdef class Writer:
         for part, whole in (("ipv4_extended", self.table4.derive()), ("ipv6_trie", self.table6.derive()),
                             ("groups", self.hops.derive())):
             if not whole:
-                raise SegmentError(f"{self.mapping.path}: damaged in {part}; remove the file and start again")
+                raise SegmentDamagedError(
+                    f"{self.mapping.path}: damaged in {part}; remove the file and start again")
         self.derived = True
         return 0
 
     cdef int reclaim(self) except -1:
         """Give back what no lcore can hold any more."""
         cdef retired old
-        if self.grace.count == 0 and self.derived:
+        if self.mending or self.grace.count == 0 and self.derived:
             return 0
         self.grace.look()
         if not self.derived:

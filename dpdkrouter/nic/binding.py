@@ -17,7 +17,7 @@ from dpdkrouter.nic.memory import LOCK, Former, former_of, recall, remember
 from dpdkrouter.nic.verdict import PROBE, USER_DRIVERS, VFIO, Action
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dpdkrouter.nic.devices import PciDevice
     from dpdkrouter.nic.kernel import Kernel
@@ -39,10 +39,9 @@ def bind(kernel: Kernel, verdicts: Sequence[Verdict]) -> None:
     if not kernel.exists(f"{DRIVERS}/{VFIO}"):
         kernel.load_module(VFIO)
     formers = recall(kernel)
-    for device in devices:
-        if device.driver not in USER_DRIVERS or former_of(formers, device) is None:
-            driver = None if device.driver in USER_DRIVERS else device.driver
-            formers[device.address] = Former(driver, tuple(i.name for i in device.interfaces), device.id_text)
+    formers.update(
+        (device.address, _former(formers, device)) for device in devices if device.driver not in USER_DRIVERS
+    )
     remember(kernel, formers)
     touched: list[PciDevice] = []
     try:
@@ -55,6 +54,12 @@ def bind(kernel: Kernel, verdicts: Sequence[Verdict]) -> None:
             raise
         undone = "; ".join(left) if left else "all is as it was before"
         raise NicError(f"{error}; {undone}") from None
+
+
+def _former(formers: Mapping[str, Former], device: PciDevice) -> Former:
+    """What to remember; a device that has no driver now may have lost it to a command that was killed."""
+    now = Former(device.driver, tuple(interface.name for interface in device.interfaces), device.id_text)
+    return (former_of(formers, device) or now) if device.driver is None else now
 
 
 def restore(kernel: Kernel, verdicts: Sequence[Verdict]) -> None:

@@ -46,6 +46,7 @@ class PciDevice:
     numa: int | None
     group: str | None
     interfaces: tuple[Interface, ...]
+    functions: int  # virtual functions that it has made (SR-IOV)
     hidden: bool  # it has an interface, in another network namespace
     nodes: tuple[str, ...]  # device files of user-space drivers: /dev/vfio/GROUP, /dev/uioN
 
@@ -100,6 +101,7 @@ def _device(kernel: Kernel, address: str) -> PciDevice:
         numa=None if numa is None or numa < 0 else numa,
         group=group,
         interfaces=tuple(_interface(kernel, name) for place in places for name in kernel.names(place)),
+        functions=kernel.number(f"{base}/sriov_numvfs", 10) or 0,
         hidden=any(kernel.exists(place) and not kernel.names(place) for place in places),
         nodes=_nodes(kernel, base, group),
     )

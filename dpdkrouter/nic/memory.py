@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from dpdkrouter.errors import NicError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dpdkrouter.nic.devices import PciDevice
     from dpdkrouter.nic.kernel import Kernel
 
@@ -75,7 +77,7 @@ def remember(kernel: Kernel, formers: dict[str, Former]) -> None:
         raise NicError(f"{path}: cannot be written: {error.strerror}; nothing was bound") from None
 
 
-def former_of(formers: dict[str, Former], device: PciDevice) -> Former | None:
+def former_of(formers: Mapping[str, Former], device: PciDevice) -> Former | None:
     """What is remembered about the card that is in the slot now."""
     former = formers.get(device.address)
     return former if former is not None and former.ids == device.id_text else None

@@ -120,6 +120,7 @@ def judge_bind(facts: Facts, device: PciDevice, together: Collection[str] = (), 
         *group_obstacles(facts, device, together),
         *held,
         *_carries(facts.usage, device),
+        *_functions(device),
         *_hidden(device),
     )
     if any(not (force and obstacle.forceable) for obstacle in obstacles):
@@ -220,6 +221,11 @@ def _carries(usage: Usage, device: PciDevice) -> list[Obstacle]:
         for interface in device.interfaces
         for words in usage.of_interface(interface)
     ]
+
+
+def _functions(device: PciDevice) -> list[Obstacle]:
+    text = f"has {device.functions} virtual functions, which go with its kernel driver"
+    return [Obstacle(text, forceable=True)] if device.functions else []
 
 
 def _hidden(device: PciDevice) -> list[Obstacle]:

@@ -150,6 +150,16 @@ def test_an_interface_in_use_needs_force(root: None, kernel: FakeKernel) -> None
     assert out == f"{A}: bound to vfio-pci (driver before: e1000e)\n"
 
 
+def test_what_was_done_as_json(root: None, kernel: FakeKernel) -> None:
+    reason = "DPDK's net_e1000_em supports 8086:10d3 through vfio-pci"
+    expected = {"address": A, "action": "bind", "reason": reason, "driver_before": "e1000e", "driver": "vfio-pci"}
+    assert json.loads(run("nic", "bind", A, "--json")[0]) == [expected]
+    (found,) = json.loads(run("nic", "restore", A, "--json")[0])
+    assert (found["action"], found["driver_before"], found["driver"]) == ("restore", "vfio-pci", "e1000e")
+    (found,) = json.loads(run("nic", "restore", A, "--json")[0])
+    assert (found["action"], found["driver"]) == ("nothing", "e1000e")
+
+
 @pytest.mark.parametrize("verb", ["bind", "restore"])
 def test_binding_needs_root(verb: str, root: None) -> None:
     setpriv = shutil.which("setpriv")

@@ -78,6 +78,14 @@ def test_the_programs_need_root(root: None) -> None:
     assert "error: found user id 65534: the router needs root" in done.stderr
 
 
+def test_a_command_starts_without_what_only_the_programs_need() -> None:
+    """Each of these takes longer to load than a show command takes to run."""
+    heavy = ("pydantic", "pydantic_core", "asyncio", "prometheus_client", "pyroute2", "exabgp")
+    code = f"import sys, dpdkrouter.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = process("-P", "-c", code, command=[sys.executable])
+    assert done.stdout == "[]\n"
+
+
 def test_version() -> None:
     found = json.loads(process("version", "--json").stdout)
     assert found["version"] == _build.VERSION

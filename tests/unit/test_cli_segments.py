@@ -11,6 +11,7 @@ import threading
 from array import array
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,30 @@ class TestWithoutControl:
         assert found["bgp"] is None
         assert "control" in run("status")
 
+    def test_status_says_how_many_more_routes_fit(self) -> None:
+        found = json.loads(run("status", "--json"))["room"]
+        assert found == {"ipv4": 1998, "ipv4_longer": 15, "ipv6": 1999}
+        shown = run("status")
+        assert "room for" in shown
+        assert "1998 IPv4 routes up to /24, 15 longer ones" in shown
+
+    def test_snapshot_and_diff(self, tmp_path: Path) -> None:
+        file = tmp_path / "table.snapshot"
+        found = json.loads(run("route", "snapshot", str(file), "--json"))
+        assert found == {"file": str(file), "ipv4": 2, "ipv6": 1, "bytes": file.stat().st_size}
+        assert "2 IPv4, 1 IPv6 routes" in run("route", "snapshot", str(file))
+        assert run("route", "diff", str(file)).splitlines()[-1].startswith(f"0 prefixes differ from {file}: 2 IPv4")
+        assert json.loads(run("route", "diff", str(file), "--json"))["changes"] == []
+
+    def test_diff_of_what_is_no_snapshot(self, tmp_path: Path) -> None:
+        (tmp_path / "text").write_text("no snapshot")
+        assert "not a snapshot of dpdkrouter" in run("route", "diff", str(tmp_path / "text"), code=1)
+
+    def test_audit_of_the_segment_alone(self) -> None:
+        found = json.loads(run("route", "audit", "--json"))
+        assert (found["rules"], found["differences"], found["rib"]) == (3, 0, False)
+        assert run("route", "audit").startswith("3 in the segment, ")
+
     def test_drops_by_reason(self) -> None:
         found = json.loads(run("drops", "--json"))
         assert found["drops"]["blackhole"] == 7
@@ -131,7 +156,8 @@ class TestWithoutControl:
 
 
 def test_router_that_is_not_there() -> None:
-    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=1)
+    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=3)
+    assert "router nowhere: not here" in run("status", name="nowhere", code=3)
 
 
 @pytest.fixture
@@ -217,7 +243,7 @@ def test_neighbor_and_bgp_commands() -> None:
     assert json.loads(run("bgp", "summary", "--json"))["peers"][0]["state"] == "up"
     assert "65001 {1 2}" in run("bgp", "routes", "--peer", "192.0.2.9")
     assert "203.0.113.0/24" in run("bgp", "announced")
-    assert "1 of 1 sessions up" in run("status")
+    assert "1 of 1 sessions up, ExaBGP feed json" in run("status")
     assert "to the exchange" in run("port", "show")
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from clikit import run
 from dpdkrouter.bgp.launcher import EXABGP_VERSION
-from dpdkrouter.config import Config, InstancePaths, Machine, parse
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.runtime import Machine
 from dpdkrouter.doctor import hardware, memory, software
 from dpdkrouter.doctor.findings import EXIT_CODES, Finding, State, worst
 from dpdkrouter.doctor.subject import Dpdk, Subject
@@ -21,6 +23,8 @@ from nickit import DRIVERS, MLX5, PCI, RELEASE, FakeKernel, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dpdkrouter.config.schema import Config
 
 MIB = 1 << 20
 A = "0000:01:00.0"
@@ -43,6 +47,7 @@ MACHINE = Machine(
     hugetlbfs=True,
     page_bytes=2 * MIB,
     free_pages=38,
+    available_bytes=1 << 30,
     pci=frozenset({A}),
     interfaces=frozenset({"lo"}),
     groups=frozenset({"root"}),
@@ -265,6 +270,15 @@ def test_a_port_on_a_bifurcated_driver(kernel: FakeKernel, drivers: Path) -> Non
             "lcores",
             "fastpath.lcores = [2]; CPUs this process may use: 2: none is left for the rest",
             "another CPU",
+        ),
+        (
+            lambda s: replace(
+                s,
+                config=parse(TEXT.replace("memory_mib = 64", "memory_mib = 2000\nhugepages = false"), "f"),
+            ),
+            "configuration",
+            "fastpath.memory_mib = 2000",
+            "must be at most 1012",
         ),
         (
             lambda s: replace(s, machine=replace(s.machine, groups=frozenset())),

@@ -41,6 +41,7 @@ class Control:
 
     def __init__(self) -> None:
         self.threads: set[int] = set()
+        self.audit: dict[str, Any] | None = {"differences": 3, "age_s": 12.5}
 
     def route_summary(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         self.threads.add(threading.get_ident())
@@ -60,7 +61,10 @@ class Control:
             "flaps": 2,
         }
         down = {"address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
-        return {"peers": [up, down]}
+        return {"feed": "tap", "peers": [up, down]}
+
+    def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
+        return self.audit
 
 
 @dataclass
@@ -190,6 +194,15 @@ def test_ports_and_lcores(router: Router, stats: Segment) -> None:
     assert lcores == {(("lcore", "4"),), (("lcore", "5"),)}, "the workers, by CPU"
 
 
+def test_the_last_audit_once_there_is_one(router: Router) -> None:
+    with router.serving():
+        found = samples(router.scrape())
+        assert value(found, "dpdkrouter_table_audit_differences") == 3
+        assert value(found, "dpdkrouter_table_audit_age_seconds") == 12.5
+        router.control.audit = None
+        assert not [name for name, _ in samples(router.scrape()) if "audit" in name]
+
+
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
@@ -214,6 +227,7 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     assert value(found, "dpdkrouter_bgp_prefixes_received", peer="192.0.2.9", family="ipv6") == 7
     assert value(found, "dpdkrouter_bgp_updates_total", peer="192.0.2.9") == 31
     assert value(found, "dpdkrouter_bgp_flaps_total", peer="192.0.2.9") == 2
+    assert value(found, "dpdkrouter_bgp_feed_tap") == 1
 
 
 def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib) -> None:

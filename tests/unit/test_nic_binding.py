@@ -157,6 +157,27 @@ def test_a_device_without_a_driver_goes_back_to_having_none(kernel: FakeKernel) 
     assert read_devices(kernel)["0000:02:00.0"].driver is None
 
 
+def test_a_command_that_was_killed_between_two_drivers(kernel: FakeKernel) -> None:
+    bound(kernel, A)
+    kernel.detach(A)  # as after unbind, before the probe
+    again = memory.recall(kernel)
+    bound(kernel, A)
+    assert memory.recall(kernel) == again
+    kernel.detach(A)
+    restored(kernel, A)
+    assert read_devices(kernel)[A].driver == "e1000e"
+
+
+def test_a_device_of_another_user_driver_is_not_remembered_with_it(kernel: FakeKernel) -> None:
+    kernel.detach(A)
+    kernel.attach(A, "uio_pci_generic")
+    bound(kernel, A)
+    assert binding.driver_now(kernel, A) == "vfio-pci"
+    assert memory.recall(kernel) == {}
+    restored(kernel, A)
+    assert read_devices(kernel)[A].driver == "e1000e"
+
+
 def test_restore_without_a_memory_lets_the_kernel_choose(kernel: FakeKernel) -> None:
     bound(kernel, A)
     kernel.path(memory.FILE).unlink()

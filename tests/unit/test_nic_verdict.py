@@ -177,6 +177,16 @@ def test_what_is_on_top_of_an_interface_counts_as_well(kernel: FakeKernel) -> No
     ]
 
 
+def test_virtual_functions_need_force(kernel: FakeKernel) -> None:
+    kernel.put(f"/sys/bus/pci/devices/{A}/sriov_numvfs", "0")
+    assert judged(kernel).action is Action.BIND
+    kernel.put(f"/sys/bus/pci/devices/{A}/sriov_numvfs", "4")
+    assert obstacles(judged(kernel)) == [
+        "has 4 virtual functions, which go with its kernel driver; --force takes it all the same"
+    ]
+    assert judged(kernel, force=True).action is Action.BIND
+
+
 @pytest.mark.parametrize("below", ["", "/virtio2"])
 def test_an_interface_in_another_namespace(kernel: FakeKernel, below: str) -> None:
     kernel.detach(A)
