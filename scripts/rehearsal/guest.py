@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rehearsal.machine import Machine
 
 HERE = Path(__file__).resolve().parent
-BOOT_S = 400  # 15 s on a quiet machine
-COMMAND_S = 240  # a Python takes seconds to start in an emulated machine
+BOOT_S = 600  # 15 s on a quiet machine
+COMMAND_S = 900  # a Python takes ten seconds to start in an emulated machine, and minutes on a busy one
 TICK_S = 0.5
 
 

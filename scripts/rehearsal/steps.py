@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from rehearsal.hosts import Host
     from rehearsal.machine import Machine, Nic
 
-READY_S = 200
-LINK_S = 60
-STOP_S = 60
+READY_S = 900
+LINK_S = 120
+STOP_S = 300
 PACKETS = 96  # of each exchange, each way
 FLOWS = 16
 FOREIGN_MAC = bytes.fromhex("02ffffffff01")
