@@ -127,7 +127,9 @@ class Audit:
             if groups != wanted.tobytes() or sources != chunk.source:
                 found = memoryview(groups).cast("H")
                 says = chunk.source
-                wrong = [i for i, group in enumerate(wanted) if (found[i], sources[i]) != (group, says[i] * (group != 0))]
+                wrong = [
+                    i for i, group in enumerate(wanted) if (found[i], sources[i]) != (group, says[i] * (group != 0))
+                ]
                 for i in wrong:
                     self._note(f"{_text(family, chunk.prefixes, chunk.lengths, i)}: {_what(found[i], wanted[i])}")
                 if self._repair and wrong:

@@ -15,7 +15,6 @@ none of that, and may mend (mend.pyx). Nothing is written otherwise. Memory: a m
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from dpdkrouter.fib.mend cimport Mender
 from dpdkrouter.fib.reader cimport FibReader
 from dpdkrouter.fib.rules cimport cover6, find4, find6, mask4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, same_root6, word6
@@ -356,7 +355,7 @@ cdef class SegmentAudit:
             else:
                 self.note(6, hi, lo, (rule.word & 0xFF) - 1, "at an end of this rule the table shows another one")
                 if self.mender is not None:
-                    self.mended += self.mender.leaf6(where[1], where[2])
+                    self.mended += self.mender.answer6(where[1], where[2])
         self.now.at = end
 
     cdef uint64_t bad_rule6(self, uint64_t at, uint64_t end, uint64_t *where) noexcept nogil:
@@ -401,7 +400,7 @@ cdef class SegmentAudit:
                 self.note(6, hi, lo, leaf.bits,
                           "damaged node" if leaf.broken else "the table shows what no rule says")
                 if self.mender is not None:
-                    self.mended += self.mender.leaf6(hi, lo)
+                    self.mended += self.mender.answer6(hi, lo)
             lo = leaf.last_lo + <uint64_t>1
             hi = leaf.last_hi + <uint64_t>(lo == 0)
             self.now.at, self.now.lo = hi, lo

@@ -286,6 +286,7 @@ def paths() -> Iterator[tuple[Path, Path]]:
         path.unlink(missing_ok=True)
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seconds", [pytest.param(30), pytest.param(600, marks=pytest.mark.full)])
 def test_torture(paths: tuple[Path, Path], seconds: int) -> None:
     path, stats_path = paths
