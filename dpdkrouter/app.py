@@ -43,7 +43,7 @@ from dpdkrouter.sources.feed_server import FeedServer
 
 if TYPE_CHECKING:
     from dpdkrouter.audit import AuditResult
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.rib.attributes import Attributes
     from dpdkrouter.sources.batch import Network
 

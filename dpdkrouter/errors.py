@@ -6,9 +6,10 @@
     ├── InstanceError              3  no running router, or no way to say which one is meant
     ├── ControlUnreachableError    3  the control process does not answer on its API socket
     ├── RequestError               1  the control process answered and refused the request
+    │   └── NotFoundError          4  ... since what it names is not there
     ├── AlreadyRunningError        1  this program of this router runs already
     ├── SegmentError               1  a shared-memory segment cannot be made or used
-    │   ├── SegmentMissingError    1  ... it is not there
+    │   ├── SegmentMissingError    3  ... it is not there: its program never ran
     │   ├── SegmentVersionError    1  ... it has another layout version (both are named)
     │   ├── SegmentDamagedError    1  ... what it holds contradicts itself
     │   └── SegmentSpaceError      1  ... its pages cannot be reserved
@@ -17,7 +18,11 @@
     ├── MetricsError               1  the metrics page cannot be served
     ├── FastPathError              1  EAL, a port or a worker failed to start
     ├── HostError                  1  a namespace, TAP, route or neighbour of the host stack failed
-    └── BgpError                   1  ExaBGP cannot be configured or started
+    ├── BgpError                   1  ExaBGP cannot be configured or started
+    │   └── FeedBrokenError        1  ... or what comes from it is no feed
+    └── NicError                   1  a NIC cannot be bound or restored; every problem found is a line
+        ├── NicAddressError        2  ... what was given is no PCI address
+        └── NicMissingError        4  ... this machine has no such device
 
 A message says what was found, where, and what to do about it. Outcomes that are expected (a route that is not
 there, a table that is full) are values, not errors. Exit code 2 is also what the CLI's own usage errors give.
@@ -90,6 +95,12 @@ class RequestError(DpdkrouterError):
     """The control process refused a request."""
 
 
+class NotFoundError(RequestError):
+    """What a request names is not there."""
+
+    exit_code = 4
+
+
 class AlreadyRunningError(DpdkrouterError):
     """This program of this router runs already."""
 
@@ -100,6 +111,8 @@ class SegmentError(DpdkrouterError):
 
 class SegmentMissingError(SegmentError):
     """The segment's file is not there."""
+
+    exit_code = 3
 
 
 class SegmentVersionError(SegmentError):
@@ -136,3 +149,23 @@ class HostError(DpdkrouterError):
 
 class BgpError(DpdkrouterError):
     """ExaBGP cannot be configured or started."""
+
+
+class FeedBrokenError(BgpError):
+    """What comes over the feed's socket is neither JSON lines nor frames of the tap."""
+
+
+class NicError(DpdkrouterError):
+    """A NIC cannot be bound or restored."""
+
+
+class NicAddressError(NicError):
+    """What was given is no PCI address."""
+
+    exit_code = 2
+
+
+class NicMissingError(NicError):
+    """This machine has no such device."""
+
+    exit_code = 4

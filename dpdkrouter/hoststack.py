@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AsyncExitStack
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.fib.programmer import Programmer
     from dpdkrouter.rib.nexthops import NextHops
     from dpdkrouter.segment import PortState

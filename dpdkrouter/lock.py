@@ -36,3 +36,11 @@ class InstanceLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._fd)  # the file stays: removing it would let two others hold two files of one name
+
+
+def refuse_running(locks: dict[Path, str]) -> None:
+    """AlreadyRunningError when somebody holds one of `locks` (paths, and what holds them); makes no file."""
+    for path, what in locks.items():
+        if path.exists():
+            with InstanceLock(path, what):
+                pass

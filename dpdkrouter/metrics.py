@@ -95,6 +95,9 @@ SERIES = (
     ),
     Series("dpdkrouter_table_audit_age_seconds", "gauge", "Time since the last audit in the background ended."),
     # BGP
+    Series(
+        "dpdkrouter_bgp_feed_tap", "gauge", "1 while UPDATEs come from ExaBGP's tap; 0: by its slow JSON feed, or not."
+    ),
     Series("dpdkrouter_bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
     Series("dpdkrouter_bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
     Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),

@@ -187,6 +187,7 @@ class RouterCollector(Collector):
         if audit is not None:
             page.add("dpdkrouter_table_audit_differences", audit["differences"])
             page.add("dpdkrouter_table_audit_age_seconds", audit["age_s"])
+        page.add("dpdkrouter_bgp_feed_tap", bgp["feed"] == "tap")
         for row in bgp["peers"]:
             peer = row["address"]
             page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)

@@ -2,7 +2,7 @@
 
 Each is a process of its own, started again when it ends, none a child of another of the three. When this process is
 told to stop, it stops them (BGP first, control last) and removes what a lab should not leave: namespace, segments, run
-directory.
+directory. It neither starts beside programs of the same router that somebody else runs nor takes their files away.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.api.client import ApiClient
 from dpdkrouter.config.paths import InstancePaths
-from dpdkrouter.errors import DpdkrouterError
+from dpdkrouter.errors import AlreadyRunningError, DpdkrouterError
 from dpdkrouter.host import namespace
-from dpdkrouter.lock import InstanceLock
+from dpdkrouter.lock import InstanceLock, refuse_running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 log = logging.getLogger("run")
 
@@ -36,6 +36,7 @@ STOP_S = 8.0
 WITHDRAW_S = 1.0  # ExaBGP sends what it was told within this time
 RESTART_S = 1.0  # a program that ends at once is started this often
 GIVE_UP_S = 2.0  # a program that never ran this long will not run: its error stands in the log
+GIVE_UP_ERROR_S = 15.0  # the same for one that ended with an error: on a busy machine it takes long to find it
 GIVE_UP_AFTER = 3
 CONFIG_EXIT = 2
 
@@ -101,7 +102,9 @@ class Supervisor:
         lived = time.monotonic() - program.started
         if lived < RESTART_S and code != CONFIG_EXIT:
             return 0
-        program.short_lives = program.short_lives + 1 if lived < GIVE_UP_S else 0
+        # ExaBGP's death is an error of `bgp`, at any time: that one is judged by the short time alone
+        soon = GIVE_UP_ERROR_S if code > 0 and program.name != "bgp" else GIVE_UP_S
+        program.short_lives = program.short_lives + 1 if lived < soon else 0
         if code == CONFIG_EXIT or program.short_lives >= GIVE_UP_AFTER:
             log.error("%s ended with %d after %.1f s: giving up; its reason stands above", program.name, code, lived)
             return code if code > 0 else 1
@@ -131,12 +134,25 @@ class Supervisor:
             process.wait()
 
 
+def _program_locks(paths: InstancePaths) -> dict[Path, str]:
+    return {paths.pid_file(name): f"dpdkrouter {name}" for name in ("control", "fastpath", "bgp")}
+
+
 def clean_up(config: Config, paths: InstancePaths, *, remove_namespace: bool) -> None:
-    """Remove what the programs keep for their next start; a namespace that was there before us stays."""
+    """Remove what the programs keep for their next start; a namespace that was there before us stays.
+
+    Nothing is removed while a program runs that is not ours: it was started beside us.
+    """
+    try:
+        refuse_running(_program_locks(paths))
+    except AlreadyRunningError as error:
+        log.warning("%s; its files and namespace %s stay", error, config.router.namespace)
+        return
     if remove_namespace:
         namespace.remove(config.router.namespace)
     paths.routes.unlink(missing_ok=True)
     paths.stats.unlink(missing_ok=True)
+    shutil.rmtree(paths.eal, ignore_errors=True)
     shutil.rmtree(paths.run, ignore_errors=True)
 
 
@@ -144,6 +160,7 @@ def main(config: Config, path: Path) -> int:
     """Run the router of `config`, read from `path`. Returns the exit code."""
     paths = InstancePaths.of(config)
     with InstanceLock(paths.run / "run.lock", "dpdkrouter run"):
+        refuse_running(_program_locks(paths))
         made = paths.run / "namespace-made"
         if not namespace.exists(config.router.namespace):
             made.touch()  # also after a crash of ours the next run knows that it may remove it

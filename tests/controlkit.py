@@ -35,7 +35,7 @@ from dpdkrouter.sources.feed_server import FeedServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 VECTOR = Path(__file__).parent / "vectors" / "exabgp" / "bird.jsonl"
 MAC = bytes.fromhex("020000000001")

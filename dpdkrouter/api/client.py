@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api import protocol
-from dpdkrouter.errors import ControlUnreachableError, RequestError
+from dpdkrouter.errors import ControlUnreachableError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -102,4 +102,6 @@ class ApiClient:
 
     def _error(self, error: dict[str, Any]) -> RequestError:
         kind, message = error.get("kind"), str(error.get("message"))
+        if kind == protocol.ABSENT:
+            return NotFoundError(message)
         return RequestError(f"internal error: {message}" if kind == protocol.INTERNAL else message)

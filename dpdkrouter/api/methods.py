@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dpdkrouter.api.protocol import accepts
-from dpdkrouter.errors import RequestError
+from dpdkrouter.errors import NotFoundError, RequestError
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.sources import static
 
@@ -145,6 +145,10 @@ class Methods:
             params.get("prefix"), params.get("via", []), params.get("type", "unicast")
         )
         control = self._control
+        own = {str(address.ip) for port in control.config.ports for address in port.addresses}
+        for hop in attributes.next_hops:
+            if hop.address in own:
+                raise RequestError(f"next hop {hop.address}: must not be the router's own address")
         control.set_cli_routes({**control.cli.routes, prefix: attributes})
         best = control.rib.paths(prefix.version, prefix.network_address.packed, prefix.prefixlen)
         mine = next(path for path in best if path.source == Source.CLI)
@@ -160,7 +164,7 @@ class Methods:
         prefix = static.parse_prefix(params.get("prefix"))
         routes = dict(self._control.cli.routes)
         if routes.pop(prefix, None) is None:
-            raise RequestError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
+            raise NotFoundError(f"{prefix}: no such route of source cli; `route show --source cli` lists them")
         self._control.set_cli_routes(routes)
         return {"prefix": str(prefix)}
 
@@ -231,7 +235,7 @@ class Methods:
         return {
             "router_id": str(router.id) if router.id else None,
             "asn": router.asn,
-            "feed": "json" if self._control.feed.connected else "absent",
+            "feed": self._control.sessions.feed or "absent",
             "peers": [
                 {
                     "address": v.peer,
@@ -253,7 +257,7 @@ class Methods:
         """Paths received from peers, all of them, each with what the decision said."""
         peer = params.get("peer")
         if peer is not None and self._control.bgp.origin_of(str(peer)) is None:
-            raise RequestError(f"peer {peer!r}: no such neighbor in the configuration")
+            raise NotFoundError(f"peer {peer!r}: no such neighbor in the configuration")
         for family, packed, length in self._prefixes({**params, "all": True}):
             for path in self._control.rib.paths(family, packed, length):
                 if path.peer_address is not None and peer in (None, path.peer_address):

@@ -7,6 +7,7 @@ One JSON object a line, UTF-8. A connection takes one request after the other; a
 Kinds of error:
     protocol   the line was no request; the method or a parameter is unknown
     request    the control process refused: the message is for the operator
+    absent     it refused since what the request names is not there
     internal   a defect; the control process has logged it
 Both ends use this module.
 """
@@ -27,6 +28,7 @@ LINE_LIMIT = 64 << 10
 
 PROTOCOL = "protocol"
 REQUEST = "request"
+ABSENT = "absent"
 INTERNAL = "internal"
 
 _KEYS = {"method", "params"}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dpdkrouter.api import protocol
-from dpdkrouter.errors import AlreadyRunningError, ApiError, ConfigError, DpdkrouterError
+from dpdkrouter.errors import AlreadyRunningError, ApiError, ConfigError, DpdkrouterError, NotFoundError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -173,6 +173,8 @@ class ApiServer:
             last = protocol.encode({"result": answer})
         except protocol.ProtocolError as error:
             last = protocol.encode_error(protocol.PROTOCOL, str(error))
+        except NotFoundError as error:
+            last = protocol.encode_error(protocol.ABSENT, str(error))
         except DpdkrouterError as error:
             last = protocol.encode_error(protocol.REQUEST, str(error))
         except (ConnectionError, TimeoutError):

@@ -51,6 +51,11 @@ def teardown(peer: str, subcode: int = 4) -> str:
     return f"neighbor {_address(peer)} teardown {subcode}"
 
 
+def notify(epoch: int, code: int, subcode: int, data: bytes) -> str:
+    """The line by which the tap ends a session with a NOTIFICATION (RFC 4271 section 6); see tap.py."""
+    return f"dpdkrouter notify {epoch} {code} {subcode} {data.hex()}".rstrip()
+
+
 def encode(lines: Iterable[str]) -> bytes:
     """Lines as the bytes to send."""
     return "".join(f"{line}\n" for line in lines).encode("ascii")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpdkrouter.bgp.attributes import BgpAttributes
+    from dpdkrouter.bgp.decoded import Decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,15 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class PeerState:
-    """A peer as a hello shows it; capabilities None when its OPEN isn't known."""
+    """A peer as a hello shows it; capabilities None when its OPEN isn't known.
+
+    session: of a peer that is up, with the tap, the body of its SESSION frame.
+    """
 
     peer: str
     up: bool
     capabilities: Capabilities | None
+    session: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class Hello:
 
     gap False: all that ExaBGP has said since its start follows. gap True: ask each peer that is up for a
     refresh, and take what isn't in `peers` or isn't up as down; a refresh that was under way is void, its
-    end proves nothing. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP.
+    end proves nothing. A new `epoch` is a new helper; `exabgp_pid` tells a new ExaBGP. feed: "tap", or "json"
+    when the tap does not know this ExaBGP.
     """
 
     epoch: str
@@ -53,6 +59,7 @@ class Hello:
     dropped: int
     exabgp_pid: int
     peers: tuple[PeerState, ...]
+    feed: str = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,15 @@ class Update:
     withdrawn_lengths: bytes = b""
     withdrawn_path_ids: bytes = b""
     messages: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """UPDATEs of the tap, decoded: all that one frame held. epoch names the session."""
+
+    peer: str
+    epoch: int
+    decoded: Decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +154,15 @@ class FeedError:
     reason: str
 
 
-Event = Hello | PeerUp | PeerDown | Update | MalformedUpdate | EndOfRib | RefreshMark | NotificationEvent | FeedError
+Event = (
+    Hello
+    | PeerUp
+    | PeerDown
+    | Update
+    | Received
+    | MalformedUpdate
+    | EndOfRib
+    | RefreshMark
+    | NotificationEvent
+    | FeedError
+)

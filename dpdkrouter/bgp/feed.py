@@ -105,7 +105,8 @@ class Feed:
         peers = []
         for peer in message["peers"]:
             capabilities = capabilities_of(peer["open"]) if "open" in peer else None
-            peers.append(PeerState(str(peer["address"]), peer["state"] == "up", capabilities))
+            up = peer["state"] == "up"
+            peers.append(PeerState(str(peer["address"]), up, capabilities, peer.get("session") if up else None))
         hello = Hello(
             epoch=str(message["epoch"]),
             connection=int(message["connection"]),
@@ -113,6 +114,7 @@ class Feed:
             dropped=int(message["dropped"]),
             exabgp_pid=int(message["exabgp"]),
             peers=tuple(peers),
+            feed=str(message.get("feed", "json")),
         )
         self._opens = {state.peer: state.capabilities for state in peers if state.capabilities is not None}
         self._out.event(hello)

@@ -15,9 +15,13 @@ The first line of a connection, and one after every loss, is a hello in JSON:
 the helper itself was respawned): `peers` is the state now, and whoever reads asks those that are up for a
 route refresh.
 
-ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT`, once a (re)spawn: standard library only,
-no import from the package. MARKER is a file that the launcher removes before it starts ExaBGP: if it is
-there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
+With the tap (tap.py) what comes and goes are frames (frames.py) and nothing is dropped: while the control process
+is slow or away the helper stops reading at LIMIT bytes, and the tap stops reading the peers. A hello then is a
+frame, waits until the tap has told the sessions there are, and a peer in it has a `session`.
+
+ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT FEED`, FEED being tap or json, once a (re)spawn:
+standard library only, no import from the package. MARKER is a file that the launcher removes before it starts
+ExaBGP: if it is there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import json
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from collections import deque
@@ -37,6 +42,9 @@ COMMAND_LINE_LIMIT = 1 << 20  # ExaBGP's own bound for one command
 COMMAND_LIMIT = 4 << 20
 READ_SIZE = 256 << 10
 RECONNECT_SECONDS = 0.25
+FRAME_LIMIT = 8 << 20
+FRAME = struct.Struct("=BxxxII")  # as frames.HEADER, and the kinds
+LINE, SESSION, UPDATES, START = 1, 2, 3, 4
 _STATE_MARKS = (b'"type": "state"', b'"type": "open"')
 _PRINTABLE = bytes(range(32, 127))
 
@@ -61,8 +69,14 @@ class PeerStates:
                 peer["neighbor"] = {"address": neighbor["address"], "asn": neighbor["asn"]}
                 if neighbor["state"] == "down":
                     peer.pop("open", None)
+                    peer.pop("session", None)
         except (ValueError, KeyError, TypeError, AttributeError):
             return
+
+    def note_session(self, body: bytes) -> None:
+        """Remember a SESSION frame."""
+        session = json.loads(body)
+        self._peers.setdefault(session["peer"], {"address": session["peer"]})["session"] = session
 
     def listing(self) -> list[dict[str, object]]:
         """The peers, as a hello shows them."""
@@ -71,6 +85,9 @@ class PeerStates:
 
 class FeedBuffer:
     """The lines that wait for the control process: bounded, whole lines only, losses remembered."""
+
+    kind = "json"
+    ready = True  # to connect
 
     def __init__(self, epoch: str, respawned: bool, limit: int = BUFFER_LIMIT) -> None:
         self._epoch = epoch
@@ -163,16 +180,25 @@ class FeedBuffer:
                     "gap": self._gap,
                     "dropped": self.dropped,
                     "exabgp": os.getppid(),
+                    "feed": self.kind,
                     "peers": self._peers.listing() if self._gap else [],
                 }
             ).encode()
             + b"\n"
         )
+        line = self._framed(line)
         # At the front: a hello without a gap precedes the lines that waited for it; with one, nothing waits.
         self._blocks.appendleft(line)
         self._size += len(line)
         self._gap = False
         self._dropping = False
+
+    def _framed(self, line: bytes) -> bytes:
+        return line
+
+    def full(self) -> bool:
+        """Whether ExaBGP must not be read now: never, it would stop."""
+        return False
 
     def next_block(self) -> bytes:
         """The bytes to send next; empty when there are none."""
@@ -190,6 +216,63 @@ class FeedBuffer:
         self._blocks.popleft()
         if self._dropping and not self._blocks:
             self._hello()
+
+
+class FrameBuffer(FeedBuffer):
+    """The frames that wait for the control process. What a lost connection had taken is lost, nothing else is."""
+
+    kind = "tap"
+
+    def __init__(self, epoch: str, respawned: bool, limit: int = FRAME_LIMIT) -> None:
+        super().__init__(epoch, respawned, limit)
+        self.ready = False
+        self._dropping = False
+
+    def full(self) -> bool:
+        """True when the tap has to wait."""
+        return self._size > self._limit
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the tap; frames may be split anywhere."""
+        self._partial += data
+        at, kept = 0, []
+        while len(self._partial) - at >= FRAME.size:
+            kind, size, _ = FRAME.unpack_from(self._partial, at)
+            end = at + FRAME.size + size
+            if end > len(self._partial):
+                break
+            if kind == START:
+                self.ready = True
+            else:
+                kept.append(bytes(self._partial[at:end]))
+                self._note(kind, kept[-1])
+            at = end
+        del self._partial[:at]
+        if kept:
+            self._blocks.append(b"".join(kept))
+            self._size += len(self._blocks[-1])
+
+    def _note(self, kind: int, data: bytes) -> None:
+        body = data[FRAME.size :]
+        if kind == SESSION:
+            self._peers.note_session(body)
+        elif kind == LINE and any(mark in body for mark in _STATE_MARKS):
+            self._peers.note(body)
+
+    def connected(self) -> None:
+        """A new connection: its hello goes before what waits."""
+        self._connection += 1
+        self._connected = True
+        self._hello()
+
+    def disconnected(self) -> None:
+        """The connection is gone: what it carried may not have been read, and the rest may begin within a frame."""
+        self._connected = False
+        self._gap = True
+        self._clear()
+
+    def _framed(self, line: bytes) -> bytes:
+        return FRAME.pack(LINE, len(line) - 1, 0) + line[:-1]
 
 
 class CommandBuffer:
@@ -262,7 +345,7 @@ class Helper:
         """Wait for anything that can be done, and do it."""
         self._connect()
         poller = select.poll()
-        poller.register(self._stdin_fd, select.POLLIN)
+        poller.register(self._stdin_fd, 0 if self._buffer.full() else select.POLLIN)
         if self._commands.pending:
             poller.register(self._stdout_fd, select.POLLOUT)
         if self._socket is not None:
@@ -282,7 +365,7 @@ class Helper:
                     self._send()
 
     def _connect(self) -> None:
-        if self._socket is not None or time.monotonic() < self._next_attempt:
+        if self._socket is not None or not self._buffer.ready or time.monotonic() < self._next_attempt:
             return
         self._next_attempt = time.monotonic() + RECONNECT_SECONDS
         attempt = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -361,11 +444,12 @@ def _is_respawn(marker: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, and the buffer's bound in
-    bytes.
+    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, the buffer's bound in bytes, and the
+    feed.
     """
-    socket_path, marker, limit = arguments
-    Helper(socket_path, FeedBuffer(os.urandom(8).hex(), _is_respawn(marker), int(limit))).run()
+    socket_path, marker, limit, feed = arguments
+    kind = FrameBuffer if feed == FrameBuffer.kind else FeedBuffer
+    Helper(socket_path, kind(os.urandom(8).hex(), _is_respawn(marker), int(limit))).run()
     return 0
 
 

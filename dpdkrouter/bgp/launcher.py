@@ -1,5 +1,7 @@
 """What `dpdkrouter bgp` runs: pinned ExaBGP in the router's network namespace, supervised.
 
+ExaBGP runs with the tap (tap.py), or, when its files are not those that the tap knows, as it is with its JSON feed.
+
 Invariants: one instance a run directory (a lock that the kernel releases with the process); when this
 process ends, for whatever reason, so do ExaBGP and its helper (parent-death signal, the helper's stdin,
 child subreaper); nothing stays in the run directory. ExaBGP gets SIGTERM first and SIGKILL after
@@ -18,6 +20,7 @@ import contextlib
 import ctypes
 import fcntl
 import importlib.metadata
+import logging
 import os
 import signal
 import subprocess
@@ -27,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpdkrouter.bgp import helper
+from dpdkrouter.bgp import helper, tapcheck
 from dpdkrouter.bgp.configuration import BgpSettings, render
 from dpdkrouter.errors import AlreadyRunningError, BgpError
 
@@ -41,6 +44,9 @@ _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# -P: the working directory is none of our path
+PROGRAMS = {"tap": ("-P", "-m", "dpdkrouter.bgp.tap"), "json": ("-m", "exabgp")}
+log = logging.getLogger("bgp")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,6 +66,10 @@ def run(settings: LaunchSettings) -> int:
     when it ends.
     """
     check_version()
+    unknown = tapcheck.difference()
+    if unknown is not None:
+        log.warning("no tap: %s; UPDATEs come by ExaBGP's JSON feed, which is slow", unknown)
+    feed = "tap" if unknown is None else "json"
     settings.run_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     with _lock(settings.run_directory / "bgp.lock"), _signals_held():
         if settings.namespace is not None:
@@ -68,8 +78,8 @@ def run(settings: LaunchSettings) -> int:
         marker = settings.run_directory / "bgp.helper"
         try:
             marker.unlink(missing_ok=True)
-            _write(configuration, render(settings.bgp, helper_command(settings)))
-            return _supervise(configuration, settings.log_level)
+            _write(configuration, render(settings.bgp, helper_command(settings, feed)))
+            return _supervise(configuration, settings.log_level, feed)
         finally:
             configuration.unlink(missing_ok=True)
             marker.unlink(missing_ok=True)
@@ -88,8 +98,9 @@ def check_version() -> None:
         )
 
 
-def helper_command(settings: LaunchSettings) -> tuple[str, ...]:
-    """The command line of the process section."""
+def helper_command(settings: LaunchSettings, feed: str) -> tuple[str, ...]:
+    """The command line of the process section; feed: "tap" or "json"."""
+    limit = settings.buffer_bytes if feed == "json" else min(settings.buffer_bytes, helper.FRAME_LIMIT)
     return (
         sys.executable,
         "-I",
@@ -97,7 +108,8 @@ def helper_command(settings: LaunchSettings) -> tuple[str, ...]:
         str(Path(helper.__file__).resolve()),
         str((settings.run_directory / "bgp.sock").resolve()),
         str((settings.run_directory / "bgp.helper").resolve()),
-        str(settings.buffer_bytes),
+        str(limit),
+        feed,
     )
 
 
@@ -190,11 +202,11 @@ def _in_child(parent_pid: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def _supervise(configuration: Path, log_level: str) -> int:
+def _supervise(configuration: Path, log_level: str, feed: str) -> int:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     parent_pid = os.getpid()
     child = subprocess.Popen(
-        [sys.executable, "-m", "exabgp", "server", str(configuration)],
+        [sys.executable, *PROGRAMS[feed], "server", str(configuration)],
         env=environment(log_level),
         stdin=subprocess.DEVNULL,
         # A session of its own: Ctrl-C in a terminal reaches this process only, which then stops ExaBGP in

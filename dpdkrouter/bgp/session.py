@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dpdkrouter.bgp.decoded import withdraws
 from dpdkrouter.bgp.events import (
     Capabilities,
     EndOfRib,
@@ -19,6 +20,7 @@ from dpdkrouter.bgp.events import (
     NotificationEvent,
     PeerDown,
     PeerUp,
+    Received,
     Update,
 )
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from dpdkrouter.bgp.configuration import BgpPeer
+    from dpdkrouter.bgp.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Sessions:
 
     def __init__(self, peers: Iterable[BgpPeer], now: float) -> None:
         self._sessions = {peer.address: _Session(peer, since=now) for peer in peers}
+        self.feed = ""  # "tap" or "json" while a helper is there
 
     def note(self, event: Event, now: float) -> None:
         """Take one event; one of a peer that isn't configured is ignored."""
@@ -104,6 +108,8 @@ class Sessions:
                 # after a helper's respawn no `up` is said of a session that has lived on
                 self._set_state(session, "up", now)
                 session.updates += event.messages
+            case Received():
+                self._received(session, event, now)
             case MalformedUpdate():
                 session.malformed += 1
                 session.last_error = f"malformed UPDATE: {event.reason}"
@@ -116,6 +122,7 @@ class Sessions:
 
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: nothing is known of any session until the next hello."""
+        self.feed = ""
         for session in self._sessions.values():
             if session.state == "up":
                 session.flaps += 1
@@ -153,7 +160,18 @@ class Sessions:
             for address, session in self._sessions.items()
         ]
 
+    def _received(self, session: _Session, event: Received, now: float) -> None:
+        decoded = event.decoded
+        self._set_state(session, "up", now)
+        session.updates += decoded.updates
+        session.ended.update(f"ipv{family}" for family in decoded.ends)
+        bad = {fault: count for fault, count in decoded.faults.items() if withdraws(fault)}
+        session.malformed += sum(bad.values())
+        if bad:
+            session.last_error = f"malformed UPDATE: {fault_text(bad)}"
+
     def _hello(self, hello: Hello, now: float) -> None:
+        self.feed = hello.feed
         states = {state.peer: state for state in hello.peers}
         for address, session in self._sessions.items():
             state = states.get(address)
@@ -205,6 +223,14 @@ _CEASE = {  # RFC 4486, 8538, 9384
     9: "hard reset",
     10: "BFD down",
 }
+
+
+def fault_text(faults: Mapping[Fault, int]) -> str:
+    """Faults of UPDATEs in words, for example `origin, next hop (3 times)`."""
+    return ", ".join(
+        str(fault.name).lower().replace("_", " ") + (f" ({count} times)" if count > 1 else "")
+        for fault, count in faults.items()
+    )
 
 
 def notification_text(event: NotificationEvent) -> str:

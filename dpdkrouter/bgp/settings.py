@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
-    from dpdkrouter.config.schema import BgpNeighbor
+    from dpdkrouter.config.schema import BgpNeighbor, Config
 
 _VERSIONS = {"ipv4": 4, "ipv6": 6}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpdkrouter.cli import bgp, programs, route, show, table
+from dpdkrouter.cli import bgp, doctor, nic, programs, route, show, table
 from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ def root(
     chosen.name = name or None
 
 
-for command in (programs.run, programs.fastpath, programs.control, programs.check, programs.version):
+for command in (programs.run, programs.fastpath, programs.control, programs.check, doctor.doctor, programs.version):
     app.command()(command)
 for command in (show.status, show.drops):
     app.command()(command)
@@ -42,3 +42,4 @@ app.add_typer(show.port_app, name="port")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")
 app.add_typer(bgp.app, name="bgp")
+app.add_typer(nic.app, name="nic")

@@ -20,6 +20,11 @@ def program(context: typer.Context) -> None:
         programs.bgp()
 
 
+def feed_text(feed: str) -> str:
+    """The feed in use; with the fallback, that it is one."""
+    return "json (fallback, slow: the tap does not know this ExaBGP)" if feed == "json" else feed
+
+
 @app.command("summary")
 def summary(as_json: AsJson = False) -> None:
     """Show the sessions."""
@@ -30,7 +35,7 @@ def summary(as_json: AsJson = False) -> None:
     if found["asn"] is None:
         render.line("BGP is not configured: router.id, router.asn and [bgp] turn it on")
         return
-    render.line(f"router id {found['router_id']}, AS {found['asn']}, ExaBGP feed: {found['feed']}")
+    render.line(f"router id {found['router_id']}, AS {found['asn']}, ExaBGP feed: {feed_text(found['feed'])}")
     render.rows(
         ("peer", "as", "state", "since", "ipv4", "ipv6", "updates", "flaps", "description"),
         (

@@ -10,12 +10,12 @@ import typer
 
 from dpdkrouter import logs
 from dpdkrouter.cli import render
-from dpdkrouter.config.load import load
-from dpdkrouter.config.runtime import check_runtime
 from dpdkrouter.errors import ConfigErrors, DpdkrouterError
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
+    from collections.abc import Callable
+
+    from dpdkrouter.config.schema import Config
 
 DEFAULT = Path("/etc/dpdkrouter/router.toml")
 File = Annotated[Path, typer.Argument(help="The router's configuration.")]
@@ -23,14 +23,39 @@ File = Annotated[Path, typer.Argument(help="The router's configuration.")]
 
 def _load(path: Path, *, this_machine: bool) -> Config:
     """The configuration, and with `this_machine` all that would keep it from running here; nothing is started."""
+    from dpdkrouter.config.load import load
+    from dpdkrouter.config.runtime import check_runtime
     from dpdkrouter.fib.limits import Limits, segment_bytes
 
     config = load(path)
     if this_machine:
-        problems = check_runtime(config, segment_bytes=lambda c: segment_bytes(Limits(**c.table.model_dump())))
+        problems = check_runtime(
+            config,
+            segment_bytes=lambda c: segment_bytes(Limits(**c.table.model_dump())),
+            pci_error=_pci_error(config),
+        )
         if problems:
             raise ConfigErrors(problems)
     return config
+
+
+def _pci_error(config: Config) -> Callable[[str], str | None]:
+    """Why DPDK can't take a PCI device as it is now; looks at the machine only when the configuration has one."""
+    addresses = {port.device.name for port in config.ports if port.device.is_pci}
+    if not addresses:
+        return lambda _: None
+    from dpdkrouter.nic.drivers import driver_directory, read_drivers
+    from dpdkrouter.nic.kernel import Kernel
+    from dpdkrouter.nic.ready import not_ready
+    from dpdkrouter.nic.survey import read_facts
+
+    facts = read_facts(Kernel(), read_drivers(driver_directory()))
+
+    def error(address: str) -> str | None:
+        found = not_ready(facts, address, addresses)
+        return None if found is None else str(found)
+
+    return error
 
 
 def _need_root() -> None:

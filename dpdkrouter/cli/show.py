@@ -11,7 +11,13 @@ import typer
 
 from dpdkrouter.cli import render
 from dpdkrouter.cli.instance import HUNG_S, AsJson, chosen, control_note, counters
-from dpdkrouter.errors import ControlUnreachableError, RequestError, SegmentError, SegmentMissingError
+from dpdkrouter.errors import (
+    ControlUnreachableError,
+    InstanceError,
+    RequestError,
+    SegmentError,
+    SegmentMissingError,
+)
 from dpdkrouter.fib.room import room
 
 if TYPE_CHECKING:
@@ -79,12 +85,18 @@ def _table(found: dict[str, Any]) -> None:
 
 
 def _collect() -> dict[str, Any]:
-    found: dict[str, Any] = {"router": chosen.paths().name, "fast_path": _fast_path(), "bgp": None}
+    paths = chosen.paths()
+    if not any(path.exists() for path in (paths.run, paths.routes, paths.stats)):
+        raise InstanceError(
+            f"router {paths.name}: not here: neither {paths.run} nor its segments exist; `dpdkrouter run`"
+        )
+    found: dict[str, Any] = {"router": paths.name, "fast_path": _fast_path(), "bgp": None}
     _table(found)
     api = chosen.api()
     try:
         found["control"].update(api.call("status"))
-        found["bgp"] = api.call("bgp.summary")["peers"]
+        summary = api.call("bgp.summary")
+        found["bgp"], found["bgp_feed"] = summary["peers"], summary["feed"]
     except (ControlUnreachableError, RequestError) as error:
         found["control"]["error"] = str(error)
     return found
@@ -121,7 +133,7 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
     if found["bgp"]:
         up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
-        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up"
+        lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up, ExaBGP feed {found['bgp_feed']}"
     return lines
 
 

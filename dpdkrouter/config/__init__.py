@@ -1,56 +1,6 @@
 """The configuration: one TOML file, checked in three passes, then frozen.
 
-`load` and `parse` do the first two passes (schema, semantics) and raise ConfigErrors with every problem;
-`check_runtime` is the third, about this machine. `InstancePaths` says where an instance's files are.
+`load.load` and `load.parse` do the first two passes (schema, semantics) and raise ConfigErrors with every problem;
+`runtime.check_runtime` is the third, about this machine. `paths.InstancePaths` says where an instance's files are;
+it, `rules` and this module load no pydantic, for which the CLI would have to wait at each start.
 """
-
-from dpdkrouter.config.devices import Device
-from dpdkrouter.config.keys import Key, keys
-from dpdkrouter.config.load import load, parse
-from dpdkrouter.config.paths import InstancePaths, find_instance, running_pid
-from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
-from dpdkrouter.config.runtime import Machine, check_runtime
-from dpdkrouter.config.schema import (
-    Bgp,
-    BgpNeighbor,
-    Config,
-    FastPath,
-    Neighbor,
-    NextHop,
-    Port,
-    Route,
-    TableSizes,
-)
-from dpdkrouter.config.topology import Link, Topology
-from dpdkrouter.errors import ConfigError, ConfigErrors, Problem
-
-__all__ = [
-    "Address",
-    "Bgp",
-    "BgpNeighbor",
-    "Config",
-    "ConfigError",
-    "ConfigErrors",
-    "Device",
-    "FastPath",
-    "InstancePaths",
-    "Interface",
-    "Key",
-    "Link",
-    "Listen",
-    "Machine",
-    "Neighbor",
-    "NextHop",
-    "Port",
-    "Prefix",
-    "Problem",
-    "Route",
-    "TableSizes",
-    "Topology",
-    "check_runtime",
-    "find_instance",
-    "keys",
-    "load",
-    "parse",
-    "running_pid",
-]

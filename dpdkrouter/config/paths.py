@@ -5,20 +5,27 @@ the control process, the stats segment's the fast path. Used by the three progra
 checks.
 """
 
+from __future__ import annotations
+
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from dpdkrouter.config.rules import ROUTER_NAME
-from dpdkrouter.config.schema import Config
 from dpdkrouter.errors import InstanceError, SegmentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from dpdkrouter.config.schema import Config
 
 RUN = Path("/run/dpdkrouter")
 HUGEPAGES = Path("/dev/hugepages")
 SHARED_MEMORY = Path("/dev/shm")
+EAL = Path("/run/dpdk")  # where EAL has a directory for each --file-prefix; what it held stays when it is killed
 NAME_VARIABLE = "DPDKROUTER_NAME"
 
 
@@ -30,6 +37,7 @@ class InstancePaths:
     run: Path
     routes: Path
     stats: Path
+    eal: Path
 
     @classmethod
     def for_name(cls, name: str, *, hugepages: bool = True, root: Path = Path("/")) -> Self:
@@ -40,7 +48,8 @@ class InstancePaths:
             return root / path.relative_to("/")
 
         segment = f"dpdkrouter-{name}"
-        return cls(name, place(RUN / name), place(memory / f"{segment}.routes"), place(memory / f"{segment}.stats"))
+        routes, stats = memory / f"{segment}.routes", memory / f"{segment}.stats"
+        return cls(name, *map(place, (RUN / name, routes, stats, EAL / segment)))
 
     @classmethod
     def of(cls, config: Config, *, root: Path = Path("/")) -> Self:
@@ -71,7 +80,7 @@ class InstancePaths:
         return self.run / "bgp.sock"
 
     def pid_file(self, program: str) -> Path:
-        """The lock of `fastpath` or `control` (dpdkrouter/lock.py): its process's id stands in it."""
+        """The lock of `fastpath`, `control` or `bgp`: its process's id stands in it."""
         return self.run / f"{program}.lock"
 
 

@@ -2,14 +2,16 @@
 
 A rule is the metadata of a pydantic field: it turns what tomllib gave into the type the program uses, or
 says what is allowed. Nothing is coerced: `true` is no number, `1.0` is no whole number, `1` is no string.
-Rules that need a second value (duplicates, coverage) are in semantics.py. Called by schema.py only.
+Rules that need a second value (duplicates, coverage) are in semantics.py. Called by schema.py, and for names and
+next hops by the CLI's side, which must start without pydantic: it is imported where a value is refused.
 
 Standards: AS numbers RFC 7607, 6793 section 9, 7300; BGP identifier RFC 6286; hold time RFC 4271 4.2;
 restart time RFC 4724 section 3; subnet-router anycast RFC 4291 2.6.1; /31 and /127 links RFC 3021, 6164.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -22,11 +24,14 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
-from typing import Any, Generic, TypeVar
-
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dpdkrouter.config.devices import Device, parse_device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic_core import CoreSchema, PydanticCustomError
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -44,6 +49,8 @@ class RefusedError(ValueError):
 
 def refusal(allowed: str) -> PydanticCustomError:
     """The error that makes the loader report `allowed` for the value at hand."""
+    from pydantic_core import PydanticCustomError
+
     return PydanticCustomError(PROBLEM, "{allowed}", {"allowed": allowed})
 
 
@@ -64,6 +71,8 @@ class Rule(Generic[T]):
             raise refusal(f"must be {self.allowed}") from None
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> CoreSchema:
+        from pydantic_core import core_schema
+
         return core_schema.no_info_plain_validator_function(self.check)
 
 
@@ -193,10 +202,15 @@ def _prefix(value: object) -> Prefix:
     network = ip_network(written, strict=False)
     if str(network.network_address) != str(ip_address(written.partition("/")[0])):
         raise RefusedError(f"must have no bits set beyond its length (did you mean {network}?)")
+    routed(network)
+    return network
+
+
+def routed(network: Prefix) -> None:
+    """Refuses prefixes that are never looked up."""
     for special in NOT_ROUTED:
         if network.prefixlen >= special.prefixlen and network.network_address in special:
             raise RefusedError(f"must be a unicast prefix, not one of {special}")
-    return network
 
 
 def _mac(value: object) -> str:

@@ -24,16 +24,25 @@ from dpdkrouter.errors import Problem
 
 MIB = 1 << 20
 STATS_BYTES = 2 * MIB  # the stats segment: one page
-MEMINFO = re.compile(r"^(Hugepagesize|HugePages_Free|HugePages_Rsvd):\s*([0-9]+)(?: kB)?$", re.MULTILINE)
+MEMINFO = re.compile(r"^(MemAvailable|Hugepagesize|HugePages_Free|HugePages_Rsvd):\s*([0-9]+)(?: kB)?$", re.MULTILINE)
 
 Finding = tuple[KeyPath, str, str]  # key, found, allowed
 
 
 def hugepages(meminfo: str) -> tuple[int, int]:
     """The hugepages' size in bytes and how many are to be had, from /proc/meminfo; 0, 0 without any."""
-    values = {name: int(value) for name, value in MEMINFO.findall(meminfo)}
+    values = _meminfo(meminfo)
     free = values.get("HugePages_Free", 0) - values.get("HugePages_Rsvd", 0)
     return values.get("Hugepagesize", 0) * 1024, free
+
+
+def available_bytes(meminfo: str) -> int:
+    """Ordinary memory that can be had without swapping, from /proc/meminfo."""
+    return _meminfo(meminfo).get("MemAvailable", 0) * 1024
+
+
+def _meminfo(text: str) -> dict[str, int]:
+    return {name: int(value) for name, value in MEMINFO.findall(text)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Machine:
     hugetlbfs: bool  # mounted where the segments go
     page_bytes: int
     free_pages: int
+    available_bytes: int  # ordinary memory
     pci: frozenset[str]
     interfaces: frozenset[str]
     groups: frozenset[str]
@@ -52,7 +62,8 @@ class Machine:
     @classmethod
     def here(cls) -> Self:
         """The machine and network namespace this process runs in."""
-        page_bytes, free_pages = hugepages(Path("/proc/meminfo").read_text(encoding="ascii"))
+        meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+        page_bytes, free_pages = hugepages(meminfo)
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
         devices = Path("/sys/bus/pci/devices")
         return cls(
@@ -61,6 +72,7 @@ class Machine:
             hugetlbfs=any(line.split()[1:3] == [str(HUGEPAGES), "hugetlbfs"] for line in mounts),
             page_bytes=page_bytes,
             free_pages=free_pages,
+            available_bytes=available_bytes(meminfo),
             pci=frozenset(entry.name for entry in devices.iterdir()) if devices.is_dir() else frozenset(),
             interfaces=frozenset(name for _, name in socket.if_nameindex()),
             groups=frozenset(entry.gr_name for entry in grp.getgrall()),
@@ -79,7 +91,7 @@ def listen_error(listen: Listen) -> str | None:
     return None
 
 
-def _fast_path(config: Config, machine: Machine) -> Iterator[Finding]:
+def _fast_path(config: Config, machine: Machine, pci_error: Callable[[str], str | None]) -> Iterator[Finding]:
     if machine.uid != 0:
         yield (
             ("user",),
@@ -94,6 +106,8 @@ def _fast_path(config: Config, machine: Machine) -> Iterator[Finding]:
         path: KeyPath = ("port", i, "device")
         if port.device.is_pci and port.device.name not in machine.pci:
             yield path, show(port.device.written), "must be a PCI device of this machine; lspci -D lists them"
+        elif port.device.is_pci and (error := pci_error(port.device.name)) is not None:
+            yield path, show(port.device.written), f"must be ready for DPDK: {error}"
         for name in port.device.interfaces:
             if name not in machine.interfaces:
                 there = ", ".join(sorted(machine.interfaces))
@@ -106,12 +120,12 @@ def needed_pages(config: Config, page_bytes: int, segment_bytes: Callable[[Confi
     return sum(-(-part // page_bytes) for part in parts)
 
 
-def _held_pages(paths: InstancePaths, page_bytes: int) -> int:
-    """Hugepages that this router's segments have already; a restart uses them again."""
+def held_bytes(paths: InstancePaths) -> int:
+    """What this router's segments take already; a restart uses them again."""
     held = 0
     for path in (paths.routes, paths.stats):
         try:
-            held += path.stat().st_blocks * 512 // page_bytes
+            held += path.stat().st_blocks * 512
         except OSError:
             continue
     return held
@@ -120,7 +134,10 @@ def _held_pages(paths: InstancePaths, page_bytes: int) -> int:
 def _memory(
     config: Config, machine: Machine, paths: InstancePaths, segment_bytes: Callable[[Config], int]
 ) -> Iterator[Finding]:
-    if not config.fastpath.hugepages or running_pid(paths.pid_file("fastpath")) is not None:
+    if running_pid(paths.pid_file("fastpath")) is not None:
+        return
+    if not config.fastpath.hugepages:
+        yield from _ordinary_memory(config, machine, segment_bytes(config) + STATS_BYTES - held_bytes(paths))
         return
     path: KeyPath = ("fastpath", "hugepages")
     if not machine.page_bytes:
@@ -128,13 +145,25 @@ def _memory(
         return
     if not machine.hugetlbfs:
         yield path, f"no hugetlbfs at {HUGEPAGES}", f"must be mounted: mount -t hugetlbfs none {HUGEPAGES}"
-    need = needed_pages(config, machine.page_bytes, segment_bytes) - _held_pages(paths, machine.page_bytes)
+    need = needed_pages(config, machine.page_bytes, segment_bytes) - held_bytes(paths) // machine.page_bytes
     missing = need - machine.free_pages
     if missing > 0:
         yield (
             path,
             f"{machine.free_pages} free pages of {machine.page_bytes // MIB} MiB",
             f"must be {need} for memory_mib and [table]: raise vm.nr_hugepages by {missing}",
+        )
+
+
+def _ordinary_memory(config: Config, machine: Machine, segments: int) -> Iterator[Finding]:
+    """EAL takes all of its memory at once: more than there is would first drive everything else out."""
+    if config.fastpath.memory_mib * MIB + segments > machine.available_bytes:
+        most = max(machine.available_bytes - segments, 0) // MIB
+        table = -(-segments // MIB)
+        yield (
+            ("fastpath", "memory_mib"),
+            str(config.fastpath.memory_mib),
+            f"must be at most {most}: {machine.available_bytes // MIB} MiB are available, [table] takes {table} of them",
         )
 
 
@@ -157,16 +186,18 @@ def check_runtime(
     *,
     machine: Machine | None = None,
     segment_bytes: Callable[[Config], int] = route_segment_bytes,
+    pci_error: Callable[[str], str | None] = lambda _: None,
     root: Path = Path("/"),
 ) -> list[Problem]:
     """All that keeps this machine from running a configuration, sorted; starts and changes nothing.
 
-    `segment_bytes` gives the route segment's size: pass the writer's own computation where it is at hand.
+    `segment_bytes` gives the route segment's size: pass the writer's own computation where it is at hand;
+    `pci_error` says why DPDK can't take the PCI device at an address, or None.
     """
     machine = machine or Machine.here()
     paths = InstancePaths.of(config, root=root)
     findings = [
-        *_fast_path(config, machine),
+        *_fast_path(config, machine, pci_error),
         *_memory(config, machine, paths, segment_bytes),
         *_listeners(config, machine, paths),
     ]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.paths import InstancePaths
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
 FRAME_OVERHEAD_BYTES = 128 + 14 + 8  # headroom, Ethernet, two VLAN tags
@@ -40,7 +42,7 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
         "--no-telemetry",
     ]
     arguments += ["--in-memory"] if fastpath.hugepages else ["--no-huge", "--no-shconf"]
-    arguments += ["--file-prefix", f"dpdkrouter-{config.router.name}", "--log-level", "lib.eal:4"]
+    arguments += ["--file-prefix", InstancePaths.of(config).eal.name, "--log-level", "lib.eal:4"]
     for address in pci:
         arguments += ["-a", address]
     if not pci:

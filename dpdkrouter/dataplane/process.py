@@ -26,7 +26,7 @@ from fastpath._build import BUILD_ID, VARIANTS
 from fastpath.router import Router
 
 if TYPE_CHECKING:
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
 
 log = logging.getLogger("fastpath")
 

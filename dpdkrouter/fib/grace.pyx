@@ -24,15 +24,17 @@ from fastpath.segment import READERS, STATS, attach
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot.
+    """When a process started, in clock ticks since boot (proc(5), /proc/PID/stat: field 22).
 
-    0 when there is none (proc(5), /proc/PID/stat field 22).
+    0 when there is none, or one that is dead and only not yet waited for: a zombie (field 3) of which no other
+    thread is left (field 20) runs no code any more.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return 0
-    return int(stat[stat.rindex(b")") + 2:].split()[19])
+    words = stat[stat.rindex(b")") + 2:].split()
+    return 0 if words[0] in b"ZX" and int(words[17]) <= 1 else int(words[19])
 
 
 cdef class Grace:

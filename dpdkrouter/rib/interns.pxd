@@ -17,6 +17,7 @@ cdef class Interns:
     cdef dict attr_ids             # packed attributes -> id
     cdef list attr_packed          # id -> packed attributes
     cdef dict hop_ids              # HopSet with canonical addresses -> id
+    cdef dict hop_addresses        # packed address -> id of the set of this one next hop, without a port
     cdef list hop_values           # id -> HopSet
     # id -> {key in unions that this id is in: every id in it}, or None
     cdef list hop_unions
@@ -25,7 +26,8 @@ cdef class Interns:
     cdef dict tracking             # canonical address -> False: went, True: came since take_tracking
 
     cdef uint32_t intern_attributes(self, object attributes) except 0
-    cdef int _describe(self, object attributes, AttrRecord* record) except -1
+    cdef uint32_t intern_packed(self, bytes packed) except 0
+    cdef uint32_t _packed_hops(self, bytes packed) except 0
     cdef object attributes_of(self, uint32_t attr_id)
     cdef uint32_t intern_hops(self, object kind, object hops) except 0
     cdef object hopset_of(self, uint32_t hop_id)

@@ -10,11 +10,17 @@ set_next_hop says so.
 Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8
 (originator and cluster loops).
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from dpdkrouter.rib.batch cimport be32toh
 from dpdkrouter.rib.enums cimport Step
+from dpdkrouter.rib.index cimport mix
+from dpdkrouter.rib.packed cimport (
+    AS_SEQUENCE, AS_SET, CONFED_SET, HAS_LOCAL_PREF, HAS_ORIGINATOR, PackedHead, PackedHop,
+)
 from dpdkrouter.rib.records cimport (
     HOP_CHANGED, HOP_PUBLISHED, RECORD_LISTED, RECORD_USED, AttrRecord, HopRecord, list_push, list_reserve,
     pool_give, pool_reserve, pool_take,
@@ -45,6 +51,10 @@ def canonical(address: str) -> str:
         raise ValueError(f"next hop {address!r} is not an IPv4 or IPv6 address") from None
 
 
+cdef bytes packed_address(str address):
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
 cdef uint32_t u32(object value, str what) except? 0xFFFFFFFF:
     if not 0 <= value <= 0xFFFFFFFF:
         raise ValueError(f"{what} {value} is out of range, allowed: 0 to 4294967295")
@@ -66,6 +76,77 @@ cdef int check_hops(object kind, object hops) except -1:
     return 0
 
 
+cdef int describe(Interns interns, bytes packed, AttrRecord* record) except -1:
+    """Fill in what the decision reads; raises ValueError for what is no packed set."""
+    cdef const char* start = PyBytes_AS_STRING(packed)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(packed)
+    cdef PackedHead head
+    cdef Py_ssize_t path, clusters
+    memset(record, 0, sizeof(AttrRecord))
+    if size >= <Py_ssize_t>sizeof(PackedHead):
+        memcpy(&head, start, sizeof(PackedHead))
+        path = sizeof(PackedHead) + head.hops * sizeof(PackedHop)
+        clusters = path + <Py_ssize_t>head.path_bytes + 4 * head.communities + 8 * head.extended + 12 * head.large
+    if size < <Py_ssize_t>sizeof(PackedHead) or size != clusters + 4 * head.clusters:
+        raise ValueError(f"{size} bytes are no packed attributes")
+    record.flags = RECORD_USED | RECORD_LISTED
+    record.local_pref = head.local_pref if head.present & HAS_LOCAL_PREF else 100
+    record.med = head.med
+    record.originator_id = head.originator_id
+    record.origin = head.origin
+    record.cluster_length = head.clusters
+    if describe_path(interns, <const uint8_t*>start + path, head.path_bytes, record):
+        raise ValueError("packed attributes hold an AS path that ends within a segment")
+    if record.excluded:
+        return 0
+    if interns.router_id and head.present & HAS_ORIGINATOR and head.originator_id == interns.router_id:
+        record.excluded = Step.ORIGINATOR_LOOP
+    elif interns.cluster_id and holds(<const uint8_t*>start + clusters, head.clusters, interns.cluster_id):
+        record.excluded = Step.CLUSTER_LOOP
+    return 0
+
+
+cdef bint holds(const uint8_t* words, uint32_t count, uint32_t wanted) noexcept:
+    """Whether one of the 32-bit words, in network order, is `wanted`."""
+    cdef uint32_t i, word
+    for i in range(count):
+        memcpy(&word, words + 4 * i, 4)
+        if be32toh(word) == wanted:
+            return True
+    return False
+
+
+cdef bint describe_path(Interns interns, const uint8_t* path, uint32_t size, AttrRecord* record) noexcept:
+    """Length (RFC 4271 9.1.2.2 a, RFC 5065 5.3), neighbouring AS, hash, AS loop. True: it is cut off."""
+    cdef uint32_t at = 0, length = 0, word
+    cdef uint64_t hash_ = size
+    cdef uint8_t kind, count
+    cdef bint first = True
+    while at < size:
+        if at + 2 > size or at + 2 + 4 * <uint32_t>path[at + 1] > size:
+            return True
+        kind, count = path[at], path[at + 1]
+        if kind == 0 or kind > CONFED_SET or count == 0:
+            return True
+        if kind == AS_SEQUENCE:
+            length += count
+        elif kind == AS_SET:
+            length += 1
+        if first and (kind == AS_SEQUENCE or kind == AS_SET):
+            first = False
+            if kind == AS_SEQUENCE:
+                memcpy(&word, path + at + 2, 4)
+                record.neighbour_as = be32toh(word)
+        if interns.asn and holds(path + at + 2, count, interns.asn):
+            record.excluded = Step.AS_LOOP
+        at += 2 + 4 * <uint32_t>count
+    for at in range(0, size, 2):
+        hash_ = mix(hash_ ^ (<uint64_t>path[at] << 8 | path[at + 1]))
+    record.path_hash = hash_
+    record.path_length = <uint16_t>min(length, <uint32_t>65535)
+    return False
+
+
 cdef class Interns:
     def __cinit__(self, asn, router_id, cluster_id):
         self.asn = u32(asn, "AS number")
@@ -76,6 +157,7 @@ cdef class Interns:
         self.attr_ids = {}
         self.attr_packed = [None]
         self.hop_ids = {}
+        self.hop_addresses = {}
         self.hop_values = [None]
         self.hop_unions = [None]
         self.unions = {}
@@ -92,16 +174,23 @@ cdef class Interns:
     # ---- attribute sets
 
     cdef uint32_t intern_attributes(self, object attributes) except 0:
-        cdef bytes packed = attributes.pack()
+        check_hops(attributes.kind, attributes.next_hops)
+        for value, what in ((attributes.local_pref, "local preference"), (attributes.med, "MED"),
+                            (attributes.originator_id, "originator id")):
+            u32(value or 0, what)
+        return self.intern_packed(attributes.pack())
+
+    cdef uint32_t intern_packed(self, bytes packed) except 0:
+        """The id of a packed attribute set; ValueError when it is none."""
         cdef object known = self.attr_ids.get(packed)
         cdef uint32_t attr_id
         cdef AttrRecord record
         if known is not None:
             return known
-        self._describe(attributes, &record)
+        describe(self, packed, &record)
         pool_reserve(&self.attr_pool, 1)
         list_reserve(&self.idle_attrs, self.attr_pool.capacity)
-        record.hopset = self.intern_hops(attributes.kind, attributes.next_hops)
+        record.hopset = self._packed_hops(packed)
         hops_of(self)[record.hopset].attr_refs += 1
         attr_id = pool_take(&self.attr_pool)
         attrs_of(self)[attr_id] = record
@@ -113,28 +202,23 @@ cdef class Interns:
         self.attr_ids[packed] = attr_id
         return attr_id
 
-    cdef int _describe(self, object attributes, AttrRecord* record) except -1:
-        """Fill in what the decision reads; raises ValueError for what cannot be."""
-        memset(record, 0, sizeof(AttrRecord))
-        check_hops(attributes.kind, attributes.next_hops)
-        record.flags = RECORD_USED | RECORD_LISTED
-        record.local_pref = 100
-        if attributes.local_pref is not None:
-            record.local_pref = u32(attributes.local_pref, "local preference")
-        record.med = 0 if attributes.med is None else u32(attributes.med, "MED")
-        record.neighbour_as = u32(attributes.neighbour_as, "AS number")
-        record.originator_id = u32(attributes.originator_id or 0, "originator id")
-        record.path_hash = <uint64_t>hash(attributes.as_path)
-        record.path_length = min(attributes.path_length, 65535)
-        record.cluster_length = min(len(attributes.cluster_list), 65535)
-        record.origin = attributes.origin
-        if self.asn and any(self.asn in segment.asns for segment in attributes.as_path):
-            record.excluded = Step.AS_LOOP
-        elif self.router_id and attributes.originator_id == self.router_id:
-            record.excluded = Step.ORIGINATOR_LOOP
-        elif self.cluster_id and self.cluster_id in attributes.cluster_list:
-            record.excluded = Step.CLUSTER_LOOP
-        return 0
+    cdef uint32_t _packed_hops(self, bytes packed) except 0:
+        """The hop set of a packed set. One next hop without a port, as BGP has it, is found by its bytes."""
+        cdef const PackedHead* head = <const PackedHead*>PyBytes_AS_STRING(packed)
+        cdef const PackedHop* hop = <const PackedHop*>(head + 1)
+        cdef uint32_t hop_id
+        if head.kind != 0 or head.hops != 1 or hop.on_port or hop.weight != 1:
+            attributes = Attributes.unpack(packed)
+            check_hops(attributes.kind, attributes.next_hops)
+            return self.intern_hops(attributes.kind, attributes.next_hops)
+        key = hop.address[:16 if hop.family == 6 else 4]
+        known = self.hop_addresses.get(key)
+        if known is None:
+            attributes = Attributes.unpack(packed)
+            hop_id = self.intern_hops(attributes.kind, attributes.next_hops)
+            self.hop_addresses[key] = hop_id
+            return hop_id
+        return known
 
     cdef object attributes_of(self, uint32_t attr_id):
         return Attributes.unpack(self.attr_packed[attr_id])
@@ -237,6 +321,9 @@ cdef class Interns:
         record.flags = 0
         value = self.hop_values[hop_id]
         del self.hop_ids[value]
+        hops = value.next_hops
+        if value.kind == Kind.UNICAST and len(hops) == 1 and hops[0].port is None and hops[0].weight == 1:
+            self.hop_addresses.pop(packed_address(hops[0].address), None)
         self.hop_values[hop_id] = None
         for key, members in (self.hop_unions[hop_id] or {}).items():
             del self.unions[key]

@@ -29,10 +29,15 @@ cdef class Store:
 
     cdef int _check_origin(self, str what, object origin_id) except -1
     cdef int _check_attributes(self, str what, object attr_id) except -1
-    cdef void _announce(
-        self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed
+    cdef uint64_t _apply(
+        self, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr
+    ) except? 0xFFFFFFFFFFFFFFFF
+    cdef uint64_t _apply_sets(
+        self, Batch batch, uint16_t origin, const uint32_t[::1] chosen, const List* ids
+    ) except? 0xFFFFFFFFFFFFFFFF
+    cdef void _apply_all(
+        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr, uint64_t* changed
     ) noexcept
-    cdef void _withdraw(self, Table* table, Batch batch, uint16_t origin, uint64_t* changed) noexcept
     cdef uint64_t _drop_all(self, int which, uint16_t origin, uint8_t flags) noexcept
 
 

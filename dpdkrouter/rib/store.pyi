@@ -34,6 +34,16 @@ class Store:
     def withdraw(
         self, origin_id: int, family: int, prefixes: Buffer, lengths: Buffer, path_ids: Buffer | None = None
     ) -> int: ...
+    def apply(
+        self,
+        origin_id: int,
+        family: int,
+        prefixes: Buffer,
+        lengths: Buffer,
+        sets: Buffer,
+        attributes: list[bytes],
+        path_ids: Buffer | None = None,
+    ) -> int: ...
     def flush(self, origin_id: int) -> int: ...
     def mark_stale(self, origin_id: int, family: int | None = None) -> int: ...
     def sweep_stale(self, origin_id: int, family: int | None = None) -> int: ...

@@ -19,7 +19,7 @@ from dpdkrouter.rib.enums cimport Source
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_insert, index_reserve
 from dpdkrouter.rib.interns cimport Interns, attrs_of
 from dpdkrouter.rib.records cimport (
-    NODE_DIRTY, NONE, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, Node, OriginRecord,
+    NODE_DIRTY, NONE, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, List, Node, OriginRecord,
     PathRecord, list_push, list_reserve, pool_give, pool_reserve, pool_take,
 )
 
@@ -32,6 +32,13 @@ cdef extern from *:
 cdef enum:
     AHEAD = 16        # prefixes whose slot is prefetched together
     MAX_ORIGINS = 65535
+
+
+ctypedef struct Key:
+    uint64_t hi
+    uint64_t lo
+    uint32_t tag
+    uint8_t length
 
 
 cdef inline void mark_dirty(Table* table, uint32_t node) noexcept nogil:
@@ -170,97 +177,96 @@ cdef class Store:
         ValueError names the first element that is wrong, and nothing is applied then.
         """
         cdef Batch batch = Batch("announce", family, prefixes, lengths, path_ids)
-        cdef Table* table = &self.tables[0 if batch.width == 4 else 1]
-        cdef uint64_t changed = 0
         self._check_origin("announce", origin_id)
         self._check_attributes("announce", attr_id)
-        pool_reserve(&table.nodes, batch.size)
-        pool_reserve(&table.paths, batch.size)
-        list_reserve(&table.dirty, table.nodes.capacity)
-        index_reserve(&table.index, batch.size)
-        self._announce(table, batch, origin_id, attr_id, &changed)
-        return changed
-
-    cdef void _announce(
-        self, Table* table, Batch batch, uint16_t origin, uint32_t attr, uint64_t* changed
-    ) noexcept:
-        cdef OriginRecord* owner = &self.origins[origin]
-        cdef int which = 0 if batch.width == 4 else 1
-        cdef bint loops = attrs_of(self.interns)[attr].excluded != 0
-        cdef uint64_t hi[AHEAD]
-        cdef uint64_t lo[AHEAD]
-        cdef uint32_t tag[AHEAD]
-        cdef Py_ssize_t i, start
-        cdef uint32_t node, path, before, depth, path_id
-        cdef uint8_t length
-        cdef Node* record
-        cdef PathRecord* known
-        for start in range(0, batch.size, AHEAD):
-            for i in range(min(AHEAD, batch.size - start)):
-                load_address(batch.prefixes + (start + i) * batch.width, batch.width, &hi[i], &lo[i])
-                tag[i] = hash_prefix(table.index.seed, hi[i], lo[i], batch.lengths[start + i])
-                __builtin_prefetch(&table.index.slots[tag[i] & table.index.mask])
-            for i in range(min(AHEAD, batch.size - start)):
-                path_id = batch_path_id(batch, start + i)
-                length = batch.lengths[start + i]
-                depth = 0
-                path = NONE
-                node = index_find(&table.index, nodes_of(table), hi[i], lo[i], length, tag[i])
-                if node == NONE:
-                    node = pool_take(&table.nodes)
-                    record = &nodes_of(table)[node]
-                    memset(record, 0, sizeof(Node))
-                    record.hi, record.lo, record.length = hi[i], lo[i], length
-                    index_insert(&table.index, tag[i], node)
-                else:
-                    path = find_path(table, node, origin, path_id, &before, &depth)
-                if path != NONE:
-                    known = &paths_of(table)[path]
-                    if known.flags & PATH_STALE:
-                        known.flags &= ~PATH_STALE
-                        owner.stale[which] -= 1
-                    if known.attr == attr:
-                        continue
-                    owner.looped[which] -= attrs_of(self.interns)[known.attr].excluded != 0
-                    attr_give(self.interns, known.attr)
-                    known.attr = attr
-                else:
-                    path = pool_take(&table.paths)
-                    paths_of(table)[path] = PathRecord(
-                        nodes_of(table)[node].paths, node, attr, path_id, origin, PATH_USED, 0
-                    )
-                    nodes_of(table)[node].paths = path
-                    owner.paths[which] += 1
-                    if depth + 1 > table.longest:
-                        table.longest = depth + 1
-                owner.looped[which] += loops
-                attr_take(self.interns, attr)
-                mark_dirty(table, node)
-                changed[0] += 1
+        return self._apply(batch, origin_id, NULL, attr_id)
 
     def withdraw(self, origin_id, family, prefixes, lengths, path_ids=None):
         """Take the origin's paths to these prefixes away; returns how many there were."""
         cdef Batch batch = Batch("withdraw", family, prefixes, lengths, path_ids)
+        self._check_origin("withdraw", origin_id)
+        return self._apply(batch, origin_id, NULL, 0)
+
+    def apply(self, origin_id, family, prefixes, lengths, sets, attributes, path_ids=None):
+        """Announce and withdraw in order, as the UPDATE decoder has it; returns how many paths changed.
+
+        sets: n u32, native order: 0 withdraws, i announces with attributes[i - 1]. attributes: packed sets
+        (packed.pxd). Otherwise as announce.
+        """
+        cdef Batch batch = Batch("apply", family, prefixes, lengths, path_ids)
+        cdef Py_ssize_t i, count = len(attributes)
+        cdef List ids = List(NULL, 0, 0)
+        cdef const uint32_t[::1] chosen
+        self._check_origin("apply", origin_id)
+        if batch.size == 0:
+            return 0
+        chosen = memoryview(sets).cast("B").cast("I")
+        if chosen.shape[0] != batch.size:
+            raise ValueError(f"apply: {chosen.shape[0]} sets, but {batch.size} lengths")
+        for i in range(batch.size):
+            if chosen[i] > count:
+                raise ValueError(f"apply: element {i} has set {chosen[i]}, but there are {count}")
+        try:
+            list_reserve(&ids, batch.size + 1)
+            for packed in attributes:
+                list_reserve(&ids, ids.size + 1)
+                list_push(&ids, self.interns.intern_packed(packed))
+            return self._apply_sets(batch, origin_id, chosen, &ids)
+        finally:
+            free(ids.items)
+
+    cdef uint64_t _apply_sets(
+        self, Batch batch, uint16_t origin, const uint32_t[::1] chosen, const List* ids
+    ) except? 0xFFFFFFFFFFFFFFFF:
+        """The element's set as the id of its attribute set."""
+        cdef List attrs = List(NULL, 0, 0)
+        cdef Py_ssize_t i
+        try:
+            list_reserve(&attrs, batch.size + 1)
+            for i in range(batch.size):
+                list_push(&attrs, ids.items[chosen[i] - 1] if chosen[i] else 0)
+            return self._apply(batch, origin, attrs.items, 0)
+        finally:
+            free(attrs.items)
+
+    cdef uint64_t _apply(
+        self, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr
+    ) except? 0xFFFFFFFFFFFFFFFF:
+        """Reserve, then apply. attrs: the attribute set of each element; NULL: attr is that of all. 0 withdraws."""
         cdef Table* table = &self.tables[0 if batch.width == 4 else 1]
         cdef uint64_t changed = 0
-        self._check_origin("withdraw", origin_id)
-        self._withdraw(table, batch, origin_id, &changed)
+        if attrs != NULL or attr != 0:
+            pool_reserve(&table.nodes, batch.size)
+            pool_reserve(&table.paths, batch.size)
+            list_reserve(&table.dirty, table.nodes.capacity)
+            index_reserve(&table.index, batch.size)
+        self._apply_all(table, batch, origin, attrs, attr, &changed)
         return changed
 
-    cdef void _withdraw(self, Table* table, Batch batch, uint16_t origin, uint64_t* changed) noexcept:
-        cdef uint64_t hi, lo
-        cdef uint32_t tag, node, path, before, depth
-        cdef Py_ssize_t i
-        for i in range(batch.size):
-            load_address(batch.prefixes + i * batch.width, batch.width, &hi, &lo)
-            tag = hash_prefix(table.index.seed, hi, lo, batch.lengths[i])
-            node = index_find(&table.index, nodes_of(table), hi, lo, batch.lengths[i], tag)
-            if node == NONE:
-                continue
-            path = find_path(table, node, origin, batch_path_id(batch, i), &before, &depth)
-            if path != NONE:
-                drop_path(self, table, path, before)
-                changed[0] += 1
+    cdef void _apply_all(
+        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr, uint64_t* changed
+    ) noexcept:
+        cdef Key keys[AHEAD]
+        cdef Py_ssize_t i, start, count
+        cdef uint64_t slot
+        for start in range(0, batch.size, AHEAD):
+            count = min(AHEAD, batch.size - start)
+            for i in range(count):
+                load_address(batch.prefixes + (start + i) * batch.width, batch.width, &keys[i].hi, &keys[i].lo)
+                keys[i].length = batch.lengths[start + i]
+                keys[i].tag = hash_prefix(table.index.seed, keys[i].hi, keys[i].lo, keys[i].length)
+                __builtin_prefetch(&table.index.slots[keys[i].tag & table.index.mask])
+            for i in range(count if table.index.slots != NULL else 0):
+                slot = table.index.slots[keys[i].tag & table.index.mask]
+                if <uint32_t>(slot >> 32) == keys[i].tag:
+                    __builtin_prefetch(&nodes_of(table)[<uint32_t>slot])
+            for i in range(count):
+                if attrs != NULL:
+                    attr = attrs[start + i]
+                if attr:
+                    changed[0] += put_path(self, table, &keys[i], origin, batch_path_id(batch, start + i), attr)
+                else:
+                    changed[0] += take_path(self, table, &keys[i], origin, batch_path_id(batch, start + i))
 
     # ---- whole origins
 
@@ -306,6 +312,62 @@ cdef class Store:
                 drop_path(self, table, path, before)
                 dropped += 1
         return dropped
+
+
+cdef inline bint put_path(
+    Store store, Table* table, const Key* key, uint16_t origin, uint32_t path_id, uint32_t attr
+) noexcept:
+    """Put a path in place of the origin's earlier one; returns whether it is new or changed."""
+    cdef OriginRecord* owner = &store.origins[origin]
+    cdef int which = 0 if table == &store.tables[0] else 1
+    cdef uint32_t path = NONE, before, depth = 0
+    cdef uint32_t node = index_find(&table.index, nodes_of(table), key.hi, key.lo, key.length, key.tag)
+    cdef Node* record
+    cdef PathRecord* known
+    if node == NONE:
+        node = pool_take(&table.nodes)
+        record = &nodes_of(table)[node]
+        memset(record, 0, sizeof(Node))
+        record.hi, record.lo, record.length = key.hi, key.lo, key.length
+        index_insert(&table.index, key.tag, node)
+    else:
+        path = find_path(table, node, origin, path_id, &before, &depth)
+    if path != NONE:
+        known = &paths_of(table)[path]
+        if known.flags & PATH_STALE:
+            known.flags &= ~PATH_STALE
+            owner.stale[which] -= 1
+        if known.attr == attr:
+            return False
+        owner.looped[which] -= attrs_of(store.interns)[known.attr].excluded != 0
+        attr_give(store.interns, known.attr)
+        known.attr = attr
+    else:
+        path = pool_take(&table.paths)
+        paths_of(table)[path] = PathRecord(nodes_of(table)[node].paths, node, attr, path_id, origin, PATH_USED, 0)
+        nodes_of(table)[node].paths = path
+        owner.paths[which] += 1
+        if depth + 1 > table.longest:
+            table.longest = depth + 1
+    owner.looped[which] += attrs_of(store.interns)[attr].excluded != 0
+    attr_take(store.interns, attr)
+    mark_dirty(table, node)
+    return True
+
+
+cdef inline bint take_path(
+    Store store, Table* table, const Key* key, uint16_t origin, uint32_t path_id
+) noexcept:
+    """Take a path of the origin away; returns whether it was there."""
+    cdef uint32_t path, before, depth
+    cdef uint32_t node = index_find(&table.index, nodes_of(table), key.hi, key.lo, key.length, key.tag)
+    if node == NONE:
+        return False
+    path = find_path(table, node, origin, path_id, &before, &depth)
+    if path == NONE:
+        return False
+    drop_path(store, table, path, before)
+    return True
 
 
 cdef inline void drop_path(Store store, Table* table, uint32_t path, uint32_t before) noexcept:

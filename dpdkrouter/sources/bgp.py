@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from dpdkrouter.bgp import commands
+from dpdkrouter.bgp.decoded import withdraws
 from dpdkrouter.bgp.events import (
     EndOfRib,
     FeedError,
@@ -27,10 +28,11 @@ from dpdkrouter.bgp.events import (
     NotificationEvent,
     PeerDown,
     PeerUp,
+    Received,
     RefreshMark,
     Update,
 )
-from dpdkrouter.bgp.session import notification_text
+from dpdkrouter.bgp.session import fault_text, notification_text
 from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source
 
@@ -166,12 +168,14 @@ class BgpSource:
         return lines
 
     def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
-        if isinstance(event, (Update, EndOfRib, RefreshMark)):
+        if isinstance(event, (Update, Received, EndOfRib, RefreshMark)):
             peer.up = True  # after a gap this may be the first that is heard of the session
         if isinstance(event, Update):
             self._update(peer, event)
             if peer.pending:
                 peer.quiet_at = now + QUIET_S
+        elif isinstance(event, Received):
+            return self._received(peer, event, now)
         elif isinstance(event, PeerUp):
             return self._up(peer, event, now)
         elif isinstance(event, PeerDown):
@@ -186,6 +190,40 @@ class BgpSource:
         elif isinstance(event, MalformedUpdate):
             log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, event.reason)
         return []
+
+    def _received(self, peer: _Peer, event: Received, now: float) -> list[str]:
+        """What the tap brought. Routes first: an End-of-RIB among them changes nothing about those that follow it."""
+        decoded = event.decoded
+        for routes in decoded.routes:
+            self._rib.apply(
+                peer.origin,
+                routes.family,
+                routes.prefixes,
+                routes.lengths,
+                routes.sets,
+                routes.attributes,
+                routes.path_ids,
+            )
+        if decoded.updates and peer.pending:
+            peer.quiet_at = now + QUIET_S
+        for number in decoded.ends:
+            if not peer.refreshing:
+                self._ended(peer, f"ipv{number}")
+        bad = {fault: count for fault, count in decoded.faults.items() if withdraws(fault)}
+        if bad:
+            log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, fault_text(bad))
+        reset = decoded.reset
+        if reset is None:
+            return []
+        why = fault_text({reset.fault: 1})
+        log.error(
+            "peer %s: %s: ending the session (NOTIFICATION %d/%d)",
+            peer.settings.address,
+            why,
+            reset.code,
+            reset.subcode,
+        )
+        return [commands.notify(event.epoch, reset.code, reset.subcode, reset.data)]
 
     def _update(self, peer: _Peer, update: Update) -> None:
         family = FAMILY_NUMBERS[update.family]

@@ -1,4 +1,4 @@
-"""The Unix socket to which ExaBGP's helper connects: bytes to Feed, events to BgpSource, its lines back.
+"""The Unix socket to which ExaBGP's helper connects: bytes to TapFeed or Feed, events to BgpSource, its lines back.
 
 One helper at a time; a new connection replaces the former. Reading stops while the RIB decides, so a slow consumer
 slows its producer: the helper's buffer, then ExaBGP's (bgp/helper.py has the bound).
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.bgp import commands
 from dpdkrouter.bgp.feed import Feed
+from dpdkrouter.bgp.frames import is_frames
+from dpdkrouter.bgp.tapfeed import TapFeed
+from dpdkrouter.errors import FeedBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,8 +73,11 @@ class FeedServer:
         if task is not None:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await self._serve(reader)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await self._serve(reader)
+        except FeedBrokenError as error:
+            log.error("%s", error)
         writer.close()
         if self._writer is writer:
             self._writer = None
@@ -80,9 +86,12 @@ class FeedServer:
             self._changed()
 
     async def _serve(self, reader: asyncio.StreamReader) -> None:
-        feed = Feed()
-        log.info("ExaBGP's helper is connected")
+        feed: Feed | TapFeed | None = None
         while data := await reader.read(READ_BYTES):
+            if feed is None:
+                feed = TapFeed() if is_frames(data) else Feed()
+                kind = "the tap" if isinstance(feed, TapFeed) else "the JSON feed, which is slow"
+                log.info("ExaBGP's helper is connected: UPDATEs come by %s", kind)
             self.send(self._source.note(feed.receive(data), time.monotonic()))
             self._changed()
             if self._writer is not None:

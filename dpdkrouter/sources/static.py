@@ -8,6 +8,7 @@ import json
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
+from dpdkrouter.config import rules
 from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dpdkrouter.config import Config
+    from dpdkrouter.config.schema import Config
     from dpdkrouter.sources.batch import Network
 
 MAX_VIA = 64
@@ -45,13 +46,19 @@ def parse_prefix(text: object) -> Network:
 def parse_request(prefix: object, via: object, kind: object) -> tuple[Network, Attributes]:
     """A route as `route add` gives it: via is a list of {"address", "weight"}."""
     network = parse_prefix(prefix)
+    try:
+        rules.routed(network)
+    except rules.RefusedError as error:
+        raise RequestError(f"prefix {network}: {error}") from None
     if kind not in _KINDS:
         raise RequestError(f"type {kind!r}: must be one of {', '.join(_KINDS)}")
     if not isinstance(via, list) or len(via) > MAX_VIA:
         raise RequestError(f"via: must be a list of at most {MAX_VIA} next hops")
     hops = tuple(_hop(network, one) for one in via)
-    if (kind == "unicast") != bool(hops):
-        raise RequestError(f"{network}: a unicast route needs a next hop (--via), a {kind} route takes none")
+    if kind == "unicast" and not hops:
+        raise RequestError(f"{network}: a unicast route needs a next hop (--via)")
+    if kind != "unicast" and hops:
+        raise RequestError(f"{network}: a {kind} route takes no next hop (--via)")
     return network, Attributes(next_hops=hops, kind=_KINDS[str(kind)])
 
 
@@ -61,6 +68,10 @@ def _hop(network: Network, found: Any) -> NextHop:
         parsed = ip_address(str(address))
     except ValueError as error:
         raise RequestError(f"next hop {address!r}: {error}") from None
+    try:
+        rules.usable(parsed, "a unicast address")
+    except rules.RefusedError as error:
+        raise RequestError(f"next hop {parsed}: {error}") from None
     if parsed.version != network.version:
         raise RequestError(f"next hop {parsed}: is not of the family of {network}")
     if type(weight) is not int or not 1 <= weight <= MAX_WEIGHT:

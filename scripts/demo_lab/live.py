@@ -34,7 +34,7 @@ def second_terminal(demo: Demo) -> None:
         " ".join(lab.inside("client", "ping", SERVICE4)),
         " ".join(lab.birdc(WEST, "show", "route", "count")),
         f"dpdkrouter route add {EAST.host4}/32 --type blackhole   # and: dpdkrouter route del {EAST.host4}/32",
-        "kill -9 $(pgrep -f 'dpdkrouter fastpath')   # packets go on within a second or two",
+        f"kill -9 $(pgrep -f 'dpdkrouter fastpath {demo.router.config}')   # packets go on within a second or two",
         f"curl -s {demo.router.metrics_url}",
         f"tail -f {demo.router.log}",
     ):

@@ -77,7 +77,7 @@ def sessions(demo: Demo) -> None:
         demo.wait(bird.established, SESSIONS_S, f"BGP session of {site.name} (AS {site.asn}), as birdc says")
         text = screen.run(*demo.lab.birdc(site, "show", "protocols", "peer0"))
         screen.check("Established" in text, f"BIRD of {site.name} says Established")
-    demo.wait(lambda: demo.router.json("bgp", "summary")["feed"] == "json", 10, "ExaBGP's feed")
+    demo.wait(lambda: demo.router.json("bgp", "summary")["feed"] == "tap", 10, "ExaBGP's feed")
     screen.run("dpdkrouter", "bgp", "summary")
 
 

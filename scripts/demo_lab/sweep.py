@@ -23,6 +23,7 @@ DIRECTORY = "dpdkrouter-demo-"
 _PLACES = (
     (WORK, f"{DIRECTORY}*"),
     (Path("/run/dpdkrouter"), f"{PREFIX}-*"),
+    (Path("/run/dpdk"), f"dpdkrouter-{PREFIX}-*"),
     (Path("/dev/hugepages"), f"dpdkrouter-{PREFIX}-*"),
     (Path("/dev/shm"), f"dpdkrouter-{PREFIX}-*"),
 )

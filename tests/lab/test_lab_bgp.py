@@ -46,6 +46,7 @@ class Lab:
     directory: Path
     router: Namespace
     peer: Namespace
+    feed: str
 
     @property
     def run_directory(self) -> Path:
@@ -56,7 +57,7 @@ class Lab:
             BgpPeer(V4, 65001, "192.0.2.1", 65000, "192.0.2.1", hold_time=hold_time, description='tr"an;}\nsit'),
             BgpPeer(V6, 65001, "2001:db8::1", 65000, "192.0.2.1", families=("ipv6",), hold_time=hold_time),
         ]
-        return Launched(self.run_directory, self.router.name, peers, buffer_bytes)
+        return Launched(self.run_directory, self.router.name, peers, buffer_bytes, self.feed)
 
     def bird(self, routes: list[str], hold_time: int = 90) -> Bird:
         peers = [
@@ -66,8 +67,14 @@ class Lab:
         return Bird(self.peer, self.directory, V4, 65001, peers, routes)
 
 
+@pytest.fixture(params=["tap", "json"])
+def feed(request: pytest.FixtureRequest) -> str:
+    """How UPDATEs come out of ExaBGP."""
+    return str(request.param)
+
+
 @pytest.fixture
-def lab() -> Iterator[Lab]:
+def lab(feed: str) -> Iterator[Lab]:
     with (
         tempfile.TemporaryDirectory(prefix="drlab-bgp-") as directory,
         Namespace("bgp-r") as router,
@@ -76,7 +83,7 @@ def lab() -> Iterator[Lab]:
         veth_pair((peer, "eth0"), (router, "wan0"))
         peer.address("eth0", "192.0.2.9/24", "2001:db8::9/64")
         router.address("wan0", "192.0.2.1/24", "2001:db8::1/64")
-        yield Lab(Path(directory), router, peer)
+        yield Lab(Path(directory), router, peer, feed)
 
 
 def prefixes(updates: list[events.Update], announced: bool = True) -> set[str]:
@@ -100,13 +107,15 @@ def test_routes_come_in_and_ours_go_out(lab: Lab) -> None:
         assert prefixes(control.of(events.Update)) == set(routes)
         hello = control.of(events.Hello)[0]
         assert (hello.gap, hello.exabgp_pid, hello.peers) == (False, launched.exabgp_pid(), ())
+        assert hello.feed == lab.feed
+        assert ("no tap: exabgp/reactor/peer.py is not" in launched.log.read_text()) == (lab.feed == "json")
         by_family = {update.family: update.attributes for update in control.of(events.Update)}
         v4, v6 = by_family["ipv4"], by_family["ipv6"]
         assert v4 is not None
         assert v4.next_hop == socket.inet_aton(V4)
         assert v6 is not None
         assert v6.next_hop == socket.inet_pton(socket.AF_INET6, V6)
-        assert v6.link_local is not None
+        assert (v6.link_local is not None) == (lab.feed == "json")  # not used, so the decoder leaves it out
 
         many = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(1200)]
         control.send(
@@ -204,8 +213,12 @@ def test_helper_killed_is_respawned_and_says_so(lab: Lab) -> None:
         assert hello.gap
         assert bird.established()
         assert bird.has_route("203.0.113.0/24")
+        assert {state.peer for state in hello.peers if state.up} == ({V4, V6} if lab.feed == "tap" else set())
+        start = control.events.index(hello)
         control.send(commands.encode([commands.route_refresh(V4, "ipv4")]))
         control.wait(events.RefreshMark, count=2)
+        again = [event for event in control.events[start:] if isinstance(event, events.Update)]
+        assert prefixes(again) == {"198.51.100.0/24"}
 
 
 def test_control_comes_late_and_goes_away(lab: Lab) -> None:
@@ -227,6 +240,7 @@ def test_control_comes_late_and_goes_away(lab: Lab) -> None:
             assert prefixes(control.of(events.Update)) == {"198.51.100.0/24", "203.0.113.0/24"}
 
 
+@pytest.mark.parametrize("feed", ["json"], indirect=True)
 def test_slow_control_loses_lines_not_sessions(lab: Lab) -> None:
     """Hold time 9: with ExaBGP blocked, the sessions would be gone after 9 seconds."""
     routes = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(8000)]
@@ -265,6 +279,7 @@ AS_PATH = attribute(0x40, 2, b"\x02\x01" + (65001).to_bytes(4, "big"))
 NEXT_HOP = attribute(0x40, 3, socket.inet_aton(V4))
 
 
+@pytest.mark.parametrize("feed", ["json"], indirect=True)
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [

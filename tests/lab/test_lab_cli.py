@@ -161,7 +161,7 @@ def test_a_route_is_added_used_and_deleted(router: Router) -> None:
     }
     assert router.run("route", "del", "198.18.5.0/24") == "198.18.5.0/24: deleted\n"
     assert router.json("route", "lookup", "198.18.5.5")["source"] == "static"
-    assert "no such route of source cli" in router.errors("route", "del", "198.18.5.0/24", code=1)
+    assert "no such route of source cli" in router.errors("route", "del", "198.18.5.0/24", code=4)
     assert router.json("route", "show", "10.0.0.0/8", code=4) == []
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("/run/netns", "/run/dpdkrouter", "/dev/hugepages", "/dev/shm", "/tmp", "/sys/class/net")
+PLACES = ("/run/netns", "/run/dpdkrouter", "/run/dpdk", "/dev/hugepages", "/dev/shm", "/tmp", "/sys/class/net")
 TIMEOUT_S = 240
 
 pytestmark = [pytest.mark.usefixtures("hugepages"), pytest.mark.timeout(TIMEOUT_S + 60)]

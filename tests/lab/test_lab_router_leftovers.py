@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +84,11 @@ def test_killed_run_is_cleaned_up_by_the_next(metal: Namespace, tmp_path: Path) 
         router.process.kill()
         router.process.wait()
         assert all(Path(f"/proc/{pid}").exists() for pid in programs.values())
+        files = leftovers(router.name, router.namespace)
+        router.launch()
+        assert router.process.wait(60) == 1
+        assert f"dpdkrouter control runs already (pid {programs['control']}" in router.log.read_text()
+        assert leftovers(router.name, router.namespace) == files
         for pid in programs.values():
             os.kill(pid, signal.SIGTERM)
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in programs.values()), 10, "their end")
@@ -89,6 +96,30 @@ def test_killed_run_is_cleaned_up_by_the_next(metal: Namespace, tmp_path: Path) 
         router.start()
         assert router.stop() == 0
         _nothing_left(router)
+    finally:
+        router.end()
+
+
+def test_run_that_ends_leaves_the_files_of_a_control_process_that_is_not_its_own(
+    metal: Namespace, tmp_path: Path
+) -> None:
+    router = Router(metal, tmp_path, PORTS, "", "x")
+    command = ["nsenter", f"--net=/run/netns/{metal.name}", sys.executable, "-m", "dpdkrouter", "control"]
+    try:
+        router.start()
+        assert router.process is not None
+        router.process.send_signal(signal.SIGSTOP)  # it does not start its own again
+        router.kill("control")
+        with subprocess.Popen([*command, str(router.file)], cwd=tmp_path) as other:
+            try:
+                wait_for(lambda: router.call("status"), 60, "the other control process")
+                router.process.send_signal(signal.SIGTERM)
+                assert router.stop(signal.SIGCONT) == 0
+                assert f"dpdkrouter control runs already (pid {other.pid}" in router.log.read_text()
+                assert router.call("status")["prefixes"]["ipv4"] > 0
+                assert router.table()["ipv4"] > 0
+            finally:
+                other.terminate()
     finally:
         router.end()
 

@@ -117,7 +117,7 @@ def test_the_process(tmp_path: Path) -> None:
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", helper.__file__, str(path), str(marker), "100000"],
+            [sys.executable, "-I", "-S", helper.__file__, str(path), str(marker), "100000", "json"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.bgp import launcher
+from dpdkrouter.bgp import helper, launcher
 from dpdkrouter.bgp.configuration import BgpSettings
 from dpdkrouter.errors import AlreadyRunningError, BgpError
 
@@ -47,7 +47,14 @@ def test_a_lock_file_left_by_a_dead_process_is_no_obstacle(tmp_path: Path) -> No
 
 
 def test_helper_command_is_absolute(tmp_path: Path) -> None:
-    command = launcher.helper_command(launcher.LaunchSettings(tmp_path, None, BgpSettings(()), buffer_bytes=5))
+    settings = launcher.LaunchSettings(tmp_path, None, BgpSettings(()), buffer_bytes=helper.FRAME_LIMIT + 1)
+    command = launcher.helper_command(settings, "json")
     assert command[1:3] == ("-I", "-S")
     assert Path(command[3]).is_file()
-    assert command[4:] == (str(tmp_path / "bgp.sock"), str(tmp_path / "bgp.helper"), "5")
+    assert command[4:] == (
+        str(tmp_path / "bgp.sock"),
+        str(tmp_path / "bgp.helper"),
+        str(helper.FRAME_LIMIT + 1),
+        "json",
+    )
+    assert launcher.helper_command(settings, "tap")[6:] == (str(helper.FRAME_LIMIT), "tap")

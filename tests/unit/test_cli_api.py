@@ -88,7 +88,10 @@ def control(router: Router) -> Iterator[Control]:
 
 def test_bgp_summary_shows_a_peers_words_and_obeys_none(router: Router, control: Control) -> None:
     lines = router.run("bgp", "summary").splitlines()
-    assert lines[0] == "router id 192.0.2.1, AS 65000, ExaBGP feed: json"
+    assert (
+        lines[0]
+        == "router id 192.0.2.1, AS 65000, ExaBGP feed: json (fallback, slow: the tap does not know this ExaBGP)"
+    )
     assert lines[2].split() == ["2001:db8:1:a::2", "65001", "down", "2", "min", "2000", "12", "1", "transit", "[/b]"]
     words = r'received cease / administrative shutdown: "[/x] \x1b[2J [red]maintenance[/red]"'
     assert lines[3] == f"2001:db8:1:a::2: last error: {words}"
@@ -279,5 +282,5 @@ def test_the_environment_names_a_router_and_the_option_wins(router: Router, cont
     assert f"router     {router.paths.name}\n" in text
     assert "rib        1 IPv4, 2 IPv6 prefixes\n" in text
     assert "refused    3 routes (full)\n" in text
-    assert "bgp        0 of 1 sessions up\n" in text
+    assert "bgp        0 of 1 sessions up, ExaBGP feed json\n" in text
     assert "router     nobody\n" in process("-n", "nobody", "status", more=named).stdout

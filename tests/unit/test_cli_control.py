@@ -113,17 +113,38 @@ def test_an_added_route_that_is_not_used_says_why(router: Router) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("route", "del", "10.0.0.0/8"), "no such route of source cli"),
         (("route", "add", "10.0.0.0/8"), "a unicast route needs a next hop (--via)"),
+        (
+            ("route", "add", "10.0.0.0/8", "--via", "192.0.2.9", "--type", "blackhole"),
+            "a blackhole route takes no next hop (--via)",
+        ),
+        (("route", "add", "10.0.0.0/8", "--via", "127.0.0.1"), "next hop 127.0.0.1: must be a unicast address"),
+        (("route", "add", "10.0.0.0/8", "--via", "192.0.2.1"), "must not be the router's own address"),
+        (("route", "add", "224.1.0.0/16", "--via", "192.0.2.9"), "must be a unicast prefix, not one of 224.0.0.0/4"),
+        (("route", "add", "fe80::/64", "--via", "2001:db8::9"), "must be a unicast prefix, not one of fe80::/10"),
         (("route", "add", "10.0.0.0/8", "--via", "2001:db8::9"), "is not of the family"),
         (("route", "add", "10.0.0.0/8", "--via", "192.0.2.9,256"), "must be between 1 and 255"),
-        (("bgp", "routes", "--peer", "192.0.2.99"), "no such neighbor in the configuration"),
     ],
 )
 def test_what_control_refuses(router: Router, words: tuple[str, ...], why: str) -> None:
+    _refused(router, words, why, code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("route", "del", "10.0.0.0/8"), "no such route of source cli"),
+        (("bgp", "routes", "--peer", "192.0.2.99"), "no such neighbor in the configuration"),
+    ],
+)
+def test_what_control_does_not_find(router: Router, words: tuple[str, ...], why: str) -> None:
+    _refused(router, words, why, code=4)
+
+
+def _refused(router: Router, words: tuple[str, ...], why: str, *, code: int) -> None:
     with router.control():
         ended = router.cli(*words)
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (code, "")
     assert ended.err.startswith("error: ")
     assert why in ended.err
     assert len(ended.err.splitlines()) == 1
@@ -145,7 +166,10 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
             "2001:db8::9": ("up", {"ipv6": 2}),
         }
         lines = router.cli("bgp", "summary").out.splitlines()
-        assert lines[0].rstrip() == "router id 192.0.2.1, AS 65000, ExaBGP feed: json"
+        assert (
+            lines[0].rstrip()
+            == "router id 192.0.2.1, AS 65000, ExaBGP feed: json (fallback, slow: the tap does not know this ExaBGP)"
+        )
         assert [line.split()[:3] for line in lines[2:4]] == [
             ["192.0.2.9", "65001", "up"],
             ["2001:db8::9", "65001", "up"],
@@ -155,7 +179,7 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
         assert {one["peer"] for one in of_one} == {"2001:db8::9"}
         assert {one["as_path"] for one in of_one} == {"65001 4200000001"}
         assert router.cli("bgp", "announced", "--json").json == [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9"}]
-        assert "2 of 2 sessions up" in router.cli("status").out
+        assert "2 of 2 sessions up, ExaBGP feed json" in router.cli("status").out
 
 
 def test_a_peers_words_are_no_markup(router: Router) -> None:

@@ -70,7 +70,7 @@ def test_run_checks_the_machine_and_starts_nothing(tmp_path: Path) -> None:
         found = ended(*words, str(file))
         assert (found.returncode, found.stdout) == (2, "")
         assert [line.split(": ")[2] for line in found.stderr.splitlines()] == ["port[0].device", "port[1].device"]
-    places = (Path("/run/dpdkrouter"), Path("/run/netns"), Path("/dev/shm"), Path("/dev/hugepages"))
+    places = [Path(place) for place in ("/run/dpdkrouter", "/run/dpdk", "/run/netns", "/dev/shm", "/dev/hugepages")]
     assert [path for place in places if place.is_dir() for path in place.iterdir() if name in path.name] == []
 
 

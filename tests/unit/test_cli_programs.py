@@ -36,6 +36,20 @@ def test_check_says_what_a_good_file_holds() -> None:
     assert shown.endswith("minimal.toml: ok: router router, 2 ports, 1 static routes, 0 BGP neighbors\n")
 
 
+@pytest.mark.parametrize("program", [("check", "--here"), ("run",)])
+def test_a_device_that_dpdk_cannot_take_is_a_problem_of_its_line(
+    root: None, tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    """A device of this machine that is no NIC: every PC has a host bridge."""
+    devices = Path("/sys/bus/pci/devices")
+    address = next(d.name for d in sorted(devices.iterdir()) if (d / "class").read_text().startswith("0x06"))
+    file = tmp_path / "router.toml"
+    file.write_text(f'[[port]]\nname = "wan0"\ndevice = "{address}"\n[fastpath]\nhugepages = false\n')
+    lines = [line for line in run(*program, str(file), code=2)[1].splitlines() if "port[0]" in line]
+    assert len(lines) == 1
+    assert f'{file}:3: port[0].device: found "{address}": must be ready for DPDK: none of the installed' in lines[0]
+
+
 @pytest.mark.parametrize("program", [("check",), ("run",), ("control",), ("fastpath",), ("bgp", "run")])
 def test_every_problem_of_a_file_is_a_line_and_nothing_starts(
     root: None, wrong: Path, program: tuple[str, ...]
@@ -62,6 +76,14 @@ def test_the_programs_need_root(root: None) -> None:
     unprivileged = [setpriv, "--reuid=65534", "--clear-groups", *COMMAND]
     done = process("run", str(EXAMPLES / "minimal.toml"), code=1, command=unprivileged)
     assert "error: found user id 65534: the router needs root" in done.stderr
+
+
+def test_a_command_starts_without_what_only_the_programs_need() -> None:
+    """Each of these takes longer to load than a show command takes to run."""
+    heavy = ("pydantic", "pydantic_core", "asyncio", "prometheus_client", "pyroute2", "exabgp")
+    code = f"import sys, dpdkrouter.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = process("-P", "-c", code, command=[sys.executable])
+    assert done.stdout == "[]\n"
 
 
 def test_version() -> None:

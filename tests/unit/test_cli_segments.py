@@ -156,7 +156,8 @@ class TestWithoutControl:
 
 
 def test_router_that_is_not_there() -> None:
-    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=1)
+    assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=3)
+    assert "router nowhere: not here" in run("status", name="nowhere", code=3)
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_neighbor_and_bgp_commands() -> None:
     assert json.loads(run("bgp", "summary", "--json"))["peers"][0]["state"] == "up"
     assert "65001 {1 2}" in run("bgp", "routes", "--peer", "192.0.2.9")
     assert "203.0.113.0/24" in run("bgp", "announced")
-    assert "1 of 1 sessions up" in run("status")
+    assert "1 of 1 sessions up, ExaBGP feed json" in run("status")
     assert "to the exchange" in run("port", "show")
 
 

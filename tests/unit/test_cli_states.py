@@ -229,7 +229,7 @@ def test_status_of_a_router_whose_control_is_dead(router: Router, fast_path: Seg
     assert re.search(r"(?m)^ *5 +1000 ", text)
 
 
-def test_status_of_a_router_that_is_not_there(router: Router) -> None:
+def test_status_of_a_router_of_which_nothing_runs(router: Router) -> None:
     found = router.json("status")
     assert found["fast_path"] == {"state": "not running"}
     assert "no route segment" in found["control"]["state"]
@@ -255,6 +255,6 @@ def test_a_segment_of_another_version_is_refused_and_both_versions_are_named(
 
 
 def test_a_fast_path_that_never_ran_is_an_error_that_says_who_makes_the_segment(router: Router) -> None:
-    error = router.errors("drops", code=1)
+    error = router.errors("drops", code=3)
     assert error.startswith("error: ")
     assert "no stats segment; the fast path makes it when it starts" in error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import keys, load
-from dpdkrouter.config.keys import markdown, tables
+from dpdkrouter.config.keys import keys, markdown, tables
+from dpdkrouter.config.load import load
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.toml"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import ConfigErrors, Problem, load, parse
-from dpdkrouter.config.load import MAX_BYTES
+from dpdkrouter.config.load import MAX_BYTES, load, parse
+from dpdkrouter.errors import ConfigErrors, Problem
 
 GOOD = '[[port]]\nname = "a"\ndevice = "net_null0"\n'
 

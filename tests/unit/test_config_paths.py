@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import InstancePaths, find_instance, parse, running_pid
-from dpdkrouter.config.paths import need_hugetlbfs
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.paths import InstancePaths, find_instance, need_hugetlbfs, running_pid
 from dpdkrouter.errors import InstanceError, SegmentError
 
 PORT = '[[port]]\nname = "a"\ndevice = "net_null0"\n'
@@ -22,6 +22,7 @@ def test_hugetlbfs_must_be_mounted_when_it_is_wanted(tmp_path: Path) -> None:
 def test_paths_of_a_configuration() -> None:
     paths = InstancePaths.of(parse(PORT + '[router]\nname = "pop1"\n', "f"))
     assert paths.run == Path("/run/dpdkrouter/pop1")
+    assert paths.eal == Path("/run/dpdk/dpdkrouter-pop1")
     assert paths.api_socket == Path("/run/dpdkrouter/pop1/api.sock")
     assert paths.bgp_socket == Path("/run/dpdkrouter/pop1/bgp.sock")
     assert paths.pid_file("control") == Path("/run/dpdkrouter/pop1/control.lock")

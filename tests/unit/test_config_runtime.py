@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config import Config, InstancePaths, Machine, check_runtime, parse
-from dpdkrouter.config.runtime import hugepages, needed_pages
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.runtime import Machine, check_runtime, hugepages, needed_pages
+from dpdkrouter.config.schema import Config
 from dpdkrouter.config.size import route_segment_bytes
 
 MIB = 1 << 20
@@ -36,6 +38,7 @@ MACHINE = Machine(
     hugetlbfs=True,
     page_bytes=2 * MIB,
     free_pages=100,
+    available_bytes=100 * MIB,
     pci=frozenset({"0000:03:00.0"}),
     interfaces=frozenset({"lo", "veth0"}),
     groups=frozenset({"root"}),
@@ -75,6 +78,19 @@ def test_an_absent_pci_device() -> None:
     assert found(MACHINE, TEXT.replace("0000:03:00.0", "03:00.0,key=value")) == []
 
 
+def test_a_pci_device_that_dpdk_cannot_take() -> None:
+    def error(address: str) -> str | None:
+        return f"{address} is not bound"
+
+    (problem,) = check_runtime(parse(TEXT, "f"), machine=MACHINE, segment_bytes=ten_mib, pci_error=error)
+    assert str(problem) == (
+        'f:6: port[0].device: found "0000:03:00.0": must be ready for DPDK: 0000:03:00.0 is not bound'
+    )
+    absent = replace(MACHINE, pci=frozenset())
+    (problem,) = check_runtime(parse(TEXT, "f"), machine=absent, segment_bytes=ten_mib, pci_error=error)
+    assert problem.allowed.startswith("must be a PCI device of this machine")
+
+
 @pytest.mark.parametrize(
     ("device", "lacks"),
     [
@@ -112,6 +128,29 @@ def test_too_few_hugepages() -> None:
         )
         == []
     )
+
+
+def test_too_little_ordinary_memory(tmp_path: Path) -> None:
+    text = TEXT.replace("memory_mib = 64", "memory_mib = 64\nhugepages = false")
+    # 64 MiB, 10 MiB and 2 MiB for the stats segment
+    assert found(replace(MACHINE, free_pages=0, available_bytes=76 * MIB), text) == []
+    assert found(replace(MACHINE, free_pages=0, available_bytes=75 * MIB), text) == [
+        (
+            3,
+            "fastpath.memory_mib",
+            "64",
+            "must be at most 63: 75 MiB are available, [table] takes 12 of them",
+        )
+    ]
+    paths = InstancePaths.for_name("router", hugepages=False, root=tmp_path)
+    paths.routes.parent.mkdir(parents=True)
+    paths.routes.write_bytes(b"x" * (10 * MIB))
+    assert found(replace(MACHINE, available_bytes=75 * MIB), text, tmp_path) == [], "a restart uses it again"
+
+
+def test_the_memory_of_this_machine() -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < Machine.here().available_bytes < total
 
 
 def test_hugepages_are_counted_in_whole_pages() -> None:
@@ -178,7 +217,7 @@ def test_an_absent_group() -> None:
 
 
 def test_all_that_lacks_is_named_at_once() -> None:
-    poor = Machine(1, frozenset({5}), False, 2 * MIB, 0, frozenset(), frozenset(), frozenset())
+    poor = Machine(1, frozenset({5}), False, 2 * MIB, 0, 0, frozenset(), frozenset(), frozenset())
     assert [(line, key) for line, key, *_ in found(poor)] == [
         (None, "user"),
         (1, "fastpath.hugepages"),

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from dpdkrouter.config import ConfigErrors, parse
+from dpdkrouter.config.load import parse
 from dpdkrouter.config.rules import end_of_subnet
+from dpdkrouter.errors import ConfigErrors
 
 BASE = """\
 [router]

@@ -5,7 +5,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 from pydantic import ValidationError
 
-from dpdkrouter.config import ConfigErrors, Listen, Problem, parse
+from dpdkrouter.config.load import parse
+from dpdkrouter.config.rules import Listen
+from dpdkrouter.errors import ConfigErrors, Problem
 
 BASE = """\
 [router]

@@ -61,7 +61,7 @@ class Control:
             "flaps": 2,
         }
         down = {"address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
-        return {"peers": [up, down]}
+        return {"feed": "tap", "peers": [up, down]}
 
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
@@ -227,6 +227,7 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     assert value(found, "dpdkrouter_bgp_prefixes_received", peer="192.0.2.9", family="ipv6") == 7
     assert value(found, "dpdkrouter_bgp_updates_total", peer="192.0.2.9") == 31
     assert value(found, "dpdkrouter_bgp_flaps_total", peer="192.0.2.9") == 2
+    assert value(found, "dpdkrouter_bgp_feed_tap") == 1
 
 
 def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpdkrouter.fib import Fib, FibReader, Limits
+from dpdkrouter.fib.grace import start_time
 from table_model import Key, Model, answers, apply, bits, columns, fill_groups, pack, routes, segment_path
 from table_stats import Stats
 
@@ -226,3 +227,18 @@ def assert_reached(seed: int, family: int, state: dict[Key, int], rules: dict[Ke
     batches = sequence(seed, family, groups)
     changes = (change for _ in range(400) for batch in batches for change in batch)
     assert reached(dict(state), rules, changes), f"seed {seed}, family {family}: no state of the sequence"
+
+
+def test_a_dead_writer_is_gone_before_its_parent_has_waited_for_it(path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        Fib.create(path, TIGHT)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        with FibReader.open(path) as reader:
+            assert start_time(os.getpid()) != 0
+            assert start_time(child) == 0
+            assert reader.writer_pid == 0
+    finally:
+        os.waitpid(child, 0)

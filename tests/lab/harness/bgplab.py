@@ -137,6 +137,7 @@ class BgpLab:
         """Wait until all sessions are up, everything has been learnt, and nothing stale is left."""
         for bird in self.birds:
             wait_for(bird.established, 30, "the BIRDs' sessions")
+        wait_for(lambda: self.router.call("bgp.summary")["feed"] == "tap", 10, "the tap in use")
         wait_for(self.learnt, 30, "the whole table")
         wait_for(lambda: self.router.stale() == 0, RESTART_S + 30, "no stale routes in the segment")
         for bird in self.birds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
 import os
 import signal
@@ -17,11 +18,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dpdkrouter.bgp.attributes import BgpAttributes
+from dpdkrouter.bgp.events import EndOfRib, Received, Update
 from dpdkrouter.bgp.feed import Feed
+from dpdkrouter.bgp.frames import is_frames
+from dpdkrouter.bgp.tapfeed import TapFeed
+from dpdkrouter.rib.attributes import Attributes
 from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from dpdkrouter.bgp.configuration import BgpPeer
@@ -33,9 +39,12 @@ _PROGRAM = """
 import json, sys
 from pathlib import Path
 from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
+from dpdkrouter.bgp import tapcheck
 from dpdkrouter.bgp.launcher import LaunchSettings, run
 from dpdkrouter.errors import DpdkrouterError
 given = json.loads(sys.argv[1])
+if given["feed"] == "json":
+    tapcheck.KNOWN = {**tapcheck.KNOWN, "exabgp/reactor/peer.py": "of another ExaBGP"}
 peers = tuple(BgpPeer(**{**peer, "families": tuple(peer["families"])}) for peer in given["peers"])
 try:
     sys.exit(run(LaunchSettings(Path(given["directory"]), given["namespace"], BgpSettings(peers),
@@ -47,9 +56,19 @@ except DpdkrouterError as error:
 
 
 class Launched:
-    """`dpdkrouter bgp` of a lab; a context manager. `log` holds what it and ExaBGP printed."""
+    """`dpdkrouter bgp` of a lab; a context manager. `log` holds what it and ExaBGP printed.
 
-    def __init__(self, directory: Path, namespace: str, peers: Iterable[BgpPeer], buffer_bytes: int = 64 << 20) -> None:
+    feed: "tap", or "json", which breaks the tap's check of ExaBGP.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        namespace: str,
+        peers: Iterable[BgpPeer],
+        buffer_bytes: int = 64 << 20,
+        feed: str = "tap",
+    ) -> None:
         self.directory = directory
         self.log = directory.with_name(directory.name + ".log")
         self._given = json.dumps(
@@ -58,6 +77,7 @@ class Launched:
                 "namespace": namespace,
                 "peers": [dataclasses.asdict(peer) for peer in peers],
                 "buffer_bytes": buffer_bytes,
+                "feed": feed,
             }
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -107,6 +127,24 @@ def _only_child(pid: int) -> int:
     return int(children[0])
 
 
+def as_lines(received: Received) -> Iterator[Event]:
+    """What the JSON feed would have said: one test for both feeds."""
+    for routes in received.decoded.routes:
+        width = 4 if routes.family == 4 else 16
+        for i, chosen in enumerate(memoryview(routes.sets).cast("I")):
+            one = routes.prefixes[i * width : (i + 1) * width], routes.lengths[i : i + 1]
+            family = f"ipv{routes.family}"
+            if not chosen:
+                yield Update(received.peer, family, None, withdrawn=one[0], withdrawn_lengths=one[1])
+                continue
+            packed = routes.attributes[chosen - 1]
+            hop = Attributes.unpack(packed).next_hops[0].address or ""
+            attributes = BgpAttributes(0, (), ipaddress.ip_address(hop).packed)
+            yield Update(received.peer, family, attributes, *one)
+    for number in received.decoded.ends:
+        yield EndOfRib(received.peer, f"ipv{number}")
+
+
 class Listener:
     """The control process's end: listens on bgp.sock, accepts one helper at a time."""
 
@@ -115,7 +153,7 @@ class Listener:
         directory.mkdir(exist_ok=True)
         self._server: socket.socket | None = None
         self._connection: socket.socket | None = None
-        self.feed = Feed()
+        self.feed: Feed | TapFeed | None = None
         self.raw = bytearray()
         self.events: list[Event] = []
         self.ended = False
@@ -136,7 +174,7 @@ class Listener:
         self._server.bind(str(self._path))
         self._server.listen(1)
         self._server.setblocking(False)
-        self.feed, self.raw, self.events, self.ended = Feed(), bytearray(), [], False
+        self.feed, self.raw, self.events, self.ended = None, bytearray(), [], False
 
     def close(self) -> None:
         """Go away, as a control process that is killed does."""
@@ -152,12 +190,15 @@ class Listener:
             with contextlib.suppress(BlockingIOError):
                 self._connection, _ = self._server.accept()
                 self._connection.setblocking(False)
-                self.ended = False
+                self.feed, self.ended = None, False
         if self._connection is not None:
             with contextlib.suppress(BlockingIOError):
                 while data := self._connection.recv(1 << 20):
                     self.raw += data
-                    self.events += self.feed.receive(data)
+                    if self.feed is None:
+                        self.feed = TapFeed() if is_frames(data) else Feed()
+                    for event in self.feed.receive(data):
+                        self.events += [event, *as_lines(event)] if isinstance(event, Received) else [event]
                 self._connection.close()
                 self._connection = None
                 self.ended = True

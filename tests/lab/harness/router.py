@@ -53,6 +53,8 @@ namespace = "{namespace}"
 [fastpath]
 lcores = {lcores}
 memory_mib = 64
+"""
+_TABLE = """\
 [table]
 max_ipv4_routes = 50000
 max_ipv6_routes = 20000
@@ -115,6 +117,7 @@ class Router:
         body: str = "",
         name: str = "r",
         lcores: Sequence[int] = (0, 1),
+        table: str = _TABLE,
     ) -> None:
         self.name = f"{NAMES}-{os.getpid()}-{name}"
         self.namespace = f"{PREFIX}-{os.getpid()}-{name}-router"
@@ -130,7 +133,7 @@ class Router:
         used = [available[lcore % len(available)] for lcore in lcores]
         head = _HEAD.format(name=self.name, namespace=self.namespace, lcores=sorted(set(used)))
         described = "".join(_PORT.format(port, json.dumps(port.addresses)) for port in ports)
-        self.file.write_text(head + described + body)
+        self.file.write_text(head + table + described + body)
 
     # ---- coming and going
 

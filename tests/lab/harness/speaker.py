@@ -2,7 +2,8 @@
 daemon sends.
 
 It connects, so the other side must listen. Run it inside a namespace with `python speaker.py LOCAL PEER ASN
-UPDATE_HEX..`; it keeps the session until its stdin ends, and prints `established` once the session is.
+UPDATE_HEX.. [repeat=N] [add-path]`; the last UPDATE is sent N times. It keeps the session until its stdin ends, and
+prints `established` once the session is.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ def main(arguments: list[str]) -> int:
     local, peer, asn = arguments[:3]
     families = [(1, struct.pack("!HBB", afi, 0, 1)) for afi in (1, 2)]
     add_path = [(69, struct.pack("!HBB", 1, 1, 2))] if "add-path" in arguments[3:] else []
-    updates = [bytes.fromhex(text) for text in arguments[3:] if text != "add-path"]
+    repeat = sum(int(text.removeprefix("repeat=")) for text in arguments[3:] if text.startswith("repeat="))
+    words = [text for text in arguments[3:] if text != "add-path" and not text.startswith("repeat=")]
+    updates = [bytes.fromhex(text) for text in words]
+    updates += updates[-1:] * (repeat - 1)
     deadline = time.monotonic() + 15
     while True:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

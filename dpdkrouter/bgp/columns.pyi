@@ -1,0 +1,6 @@
+class Columns:
+    size: int
+    width: int
+    has_path_ids: bool
+    def __init__(self, width: int) -> None: ...
+    def take(self) -> tuple[bytes, bytes, bytes, list[bytes], bytes | None]: ...

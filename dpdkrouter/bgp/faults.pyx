@@ -1,0 +1,1 @@
+"""Makes the enumeration of faults.pxd importable."""
