@@ -42,7 +42,8 @@ cdef enum:
     BUCKETS6 = 1 << 16     # of the lengths in use below a /32
     ROOT = 1 << 24
     RULE_WORK = 8          # of a root entry's
-    GROUP_WORK = 1000
+    GROUP_WORK = 1000      # of a group of one member
+    MULTI_WORK = 30000
     LISTED = 100
 
 STEP = 200_000
@@ -123,9 +124,7 @@ cdef class SegmentAudit:
         elif self.now.phase == LEAVES6:
             self._next(self._leaves6(work // (4 * RULE_WORK) + 1))
         elif self.now.phase == GROUPS:
-            end = min(self.now.at + work // GROUP_WORK + 1, <uint64_t>self.header.max_groups + 1)
-            self._groups(end)
-            self._next(end > self.header.max_groups)
+            self._next(self._groups(work))
         return 0
 
     def _next(self, bint over):
@@ -424,21 +423,24 @@ cdef class SegmentAudit:
 
     # -- groups --
 
-    def _groups(self, uint64_t end):
+    def _groups(self, int64_t work):
+        """Groups from where the walk stands; whether the last one was among them."""
         cdef const dr_group_key *key = <const dr_group_key *>(<const uint8_t *>self.header
                                                               + self.header.group_keys.offset)
-        cdef uint64_t group
-        for group in range(max(1, self.now.at), end):
-            if not key[group].members:
-                continue
-            what, own = self._group(group, key[group].members)
-            if what:
-                self.wrong += 1
-                if len(self.differences) < LISTED:
-                    self.differences.append(Difference(0, b"", int(group), what))
-                if self.mender is not None and what != "damaged key":
-                    self.mended += self.mender.group(group, own)
-        self.now.at = end
+        cdef uint64_t group = max(1, self.now.at)
+        while group <= self.header.max_groups and work > 0:
+            if key[group].members:
+                work -= MULTI_WORK if key[group].members > 1 else GROUP_WORK
+                what, own = self._group(group, key[group].members)
+                if what:
+                    self.wrong += 1
+                    if len(self.differences) < LISTED:
+                        self.differences.append(Difference(0, b"", int(group), what))
+                    if self.mender is not None and what != "damaged key":
+                        self.mended += self.mender.group(group, own)
+            group += 1
+        self.now.at = group
+        return group > self.header.max_groups
 
     def _group(self, uint32_t group, int members):
         """(what is wrong with a group, or an empty text; whether its bucket block, if it has one, is its own)."""
