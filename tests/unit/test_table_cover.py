@@ -72,7 +72,7 @@ def test_withdrawing_a_slash_8_with_60000_more_specifics(path: Path) -> None:
     try:
         assert os.read(hear, 1) == b"r"
         slash8 = pack(4, [BASE]), bytes([8])
-        times = []
+        times: list[float] = []
         changes = b""
         os.set_blocking(hear, False)
         deadline = time.monotonic() + 60
