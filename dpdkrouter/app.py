@@ -338,9 +338,12 @@ def main(config: Config) -> int:
 async def _run(config: Config) -> int:
     try:
         return await Control(config).run()
-    except* DpdkrouterError as group:
-        # of several tasks' errors the first is the cause; the CLI shows it as one line
-        first: BaseException = group
+    except BaseExceptionGroup as group:
+        # Of several tasks' errors the first is the cause; the CLI shows it as one line. No `except*`: it would put what
+        # is raised in it into a group again.
+        first: BaseException | None = group.subgroup(DpdkrouterError)
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+        if first is None:
+            raise
         raise first from None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dpdkrouter.rib.table import Rib
 
 CHUNK = 4096  # routes a step
-GROUPS = 100  # groups a step
+GROUPS = 25  # groups a step
 LISTED = 100  # differences named; all are counted
 _STALE = 0x80
 

@@ -7,4 +7,5 @@ cdef struct opened:
     uint16_t rx_queues
     uint16_t tx_queues
 
-cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool, opened *out) except -1
+cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, rte_mempool *pool,
+                     opened *out) except -1

@@ -1,23 +1,32 @@
 """One DPDK port: as many queues as the device allows, RSS over both families where it has it, promiscuous off.
 
+Nothing else is asked of a device: checksums are the workers' business, links are polled (a driver's link interrupt is
+one more thing that a device may lack), and a flow without a hash of the device's is hashed by the worker.
+
 Called by the main thread before workers start.
 """
 from libc.errno cimport EINVAL, EOPNOTSUPP
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+
+import logging
 
 from dpdkrouter.errors import FastPathError
 from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
-                                   RTE_ETH_RX_OFFLOAD_RSS_HASH, dr_set_rss_functions, rte_eth_allmulticast_enable,
-                                   rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc, rte_eth_dev_configure,
+                                   RTE_ETH_RX_OFFLOAD_RSS_HASH, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions,
+                                   rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
+                                   rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set, rte_eth_dev_get_mtu,
                                    rte_eth_dev_get_port_by_name, rte_eth_dev_info, rte_eth_dev_info_get,
                                    rte_eth_dev_set_mtu, rte_eth_dev_socket_id, rte_eth_dev_start,
-                                   rte_eth_promiscuous_disable, rte_eth_rx_queue_setup, rte_eth_tx_queue_setup)
-from fastpath.dpdk.mbuf cimport rte_mempool
+                                   rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
+                                   rte_eth_tx_queue_setup, rte_ether_addr)
+from fastpath.dpdk.mbuf cimport RTE_MBUF_DEFAULT_BUF_SIZE, rte_mempool, rte_pktmbuf_data_room_size
 from fastpath.dpdk.eal cimport rte_strerror
 
 cdef enum:
     DESCRIPTORS = 1024
+
+log = logging.getLogger("fastpath")
 
 
 cdef int check(int rc, str name, str what) except -1:
@@ -26,20 +35,30 @@ cdef int check(int rc, str name, str what) except -1:
     return 0
 
 
-cdef void queue_counts(const rte_eth_dev_info *info, uint32_t threads, opened *out) noexcept:
+cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads, opened *out) noexcept:
     """RX: one a worker; TX: one a worker and one for the host thread; as far as the device has them."""
     cdef uint32_t workers = threads - 1
+    cdef bytes driver = info.driver_name
     out.rx_queues = min(<uint32_t>info.max_rx_queues, workers)
     out.tx_queues = min(<uint32_t>info.max_tx_queues, threads)
-    if <bytes>info.driver_name == b"net_tap" or out.tx_queues < workers:
+    if driver == b"net_tap" or out.tx_queues < workers:
         # net_tap wants as many RX as TX queues; with fewer TX queues than workers one worker owns the port
         out.rx_queues = 1
         out.tx_queues = 1
-    elif <bytes>info.driver_name == b"net_af_packet":
+    elif driver == b"net_virtio":
+        # The host spreads flows over the pairs, and answers on the pair that a flow was sent on: each needs a poller.
+        out.tx_queues = min(<uint32_t>info.max_rx_queues, <uint32_t>out.tx_queues)
+        out.rx_queues = out.tx_queues
+    elif driver == b"net_af_packet":
         out.rx_queues = info.max_rx_queues    # its qpairs share the traffic: one that nobody polls loses its part
+    elif pci and not info.flow_type_rss_offloads:
+        out.rx_queues = 1                     # nothing would ever come to the others
+    elif driver == b"net_vmxnet3":
+        while out.rx_queues & (out.rx_queues - 1):
+            out.rx_queues -= 1                # versions before 6 take powers of two only
 
 
-cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, opened *out) except -1:
+cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, rte_mempool *pool, opened *out) except -1:
     cdef rte_eth_conf conf
     cdef uint64_t functions = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP)
     memset(&conf, 0, sizeof(conf))
@@ -49,6 +68,10 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, opened 
         dr_set_rss_functions(&conf, functions)
     if info.max_mtu >= mtu >= info.min_mtu:
         conf.rxmode.mtu = mtu
+    if rte_pktmbuf_data_room_size(pool) > RTE_MBUF_DEFAULT_BUF_SIZE:
+        # Some devices round a buffer down, the e1000 to a power of two, and spread a large frame over several. All
+        # ports must send such chains then, at the price of a driver's simplest TX path.
+        conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS
     check(rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf), name,
           f"cannot be configured with {out.rx_queues} RX and {out.tx_queues} TX queues")
     return 0
@@ -65,27 +88,59 @@ cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
     return 0
 
 
-cdef int open_device(str name, str device, uint32_t mtu, uint32_t threads, rte_mempool *pool,
+cdef int set_mac(str name, bytes mac, opened *out) except -1:
+    """Have the device receive frames to `mac`; empty: to its own."""
+    cdef rte_ether_addr address
+    if mac:
+        memcpy(&address, <const char *>mac, 6)
+        check(rte_eth_dev_default_mac_addr_set(out.dev, &address), name,
+              f"the device does not take the MAC {mac.hex(':')}; remove port.mac, and it uses its own")
+    return 0
+
+
+cdef int set_filters(str name, opened *out) except -1:
+    """Frames to the port's MAC, to broadcast and to groups: ND needs the solicited-node ones (RFC 4861 7.2.1). A device
+    that cannot tell groups apart gets promiscuous mode; one that has neither delivers everything."""
+    cdef int rc
+    rte_eth_promiscuous_disable(out.dev)
+    rc = rte_eth_allmulticast_enable(out.dev)
+    if rc != 0 and rte_eth_promiscuous_enable(out.dev) == 0:
+        log.info("port %s: promiscuous, since the device has no mode for all groups: %s", name,
+                 rte_strerror(-rc).decode())
+    elif rc != 0 and rc != -EOPNOTSUPP:
+        check(rc, name, "multicast reception, which ND needs")
+    return 0
+
+
+cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *out) except -1:
+    """A device that has no say in it, or has it already, is none of an error; one that would drop packets is."""
+    cdef uint16_t now = 0
+    cdef int rc = rte_eth_dev_set_mtu(out.dev, <uint16_t>mtu)
+    if rc == 0 or rc == -EOPNOTSUPP or (rte_eth_dev_get_mtu(out.dev, &now) == 0 and now >= mtu):
+        return 0
+    if mtu > info.max_mtu:
+        raise FastPathError(f"port {name}: found mtu {mtu}: the device carries packets of at most {info.max_mtu} bytes")
+    if rc != -EINVAL:
+        check(rc, name, f"MTU {mtu}")
+    return 0
+
+
+cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, rte_mempool *pool,
                      opened *out) except -1:
-    """Find, configure and start. device: EAL's name of it; threads: workers + the host thread."""
+    """Find, configure and start. device: its name for EAL; mac: 6 bytes, or none; threads: workers + the host thread."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
-    cdef int rc
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
         raise FastPathError(
             f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to a DPDK "
             "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
-    queue_counts(&info, threads, out)
-    configure(name, &info, mtu, out)
+    queue_counts(&info, b":" in dev_name, threads, out)    # only PCI addresses have colons
+    configure(name, &info, mtu, pool, out)
     set_up_queues(name, pool, out)
+    # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups
+    set_mtu(name, mtu, &info, out)
+    set_mac(name, mac, out)
     check(rte_eth_dev_start(out.dev), name, "cannot be started")
-    # ND needs its solicited-node groups; a device that cannot filter delivers them anyway
-    rte_eth_promiscuous_disable(out.dev)
-    rc = rte_eth_allmulticast_enable(out.dev)
-    if rc != 0 and rc != -EOPNOTSUPP:
-        check(rc, name, "multicast reception")
-    rc = rte_eth_dev_set_mtu(out.dev, <uint16_t>mtu)
-    if rc != 0 and rc != -EOPNOTSUPP and rc != -EINVAL:
-        check(rc, name, f"MTU {mtu}")
+    set_filters(name, out)
     return 0

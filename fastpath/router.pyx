@@ -11,9 +11,9 @@ from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
 from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
-from fastpath.dpdk.ethdev cimport (rte_eth_dev_close, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_dev_stop,
-                                   rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
-                                   rte_eth_stats_get, rte_ether_addr)
+from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_close, rte_eth_dev_info,
+                                   rte_eth_dev_info_get, rte_eth_dev_stop, rte_eth_link, rte_eth_link_get_nowait,
+                                   rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
@@ -123,18 +123,19 @@ cdef class Router:
     cdef worker *worker_at(self, uint32_t slot) except NULL:
         return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]
 
-    def open_port(self, name: str, device: str, mtu: int) -> int:
-        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number."""
+    def open_port(self, name: str, device: str, mtu: int, mac: bytes) -> int:
+        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number.
+        mac: 6 bytes; empty: the device's own."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
-        cdef rte_ether_addr mac
+        cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, mtu, self.r.workers + 1, self.r.pool, &o)
-        rte_eth_macaddr_get(o.dev, &mac)
+        open_device(name, device, mtu, mac, self.r.workers + 1, self.r.pool, &o)
+        rte_eth_macaddr_get(o.dev, &address)
         self.r.port[port].dev = o.dev
         self.r.port[port].mtu = mtu
-        memcpy(&self.r.port[port].mac, &mac, 6)
+        memcpy(&self.r.port[port].mac, &address, 6)
         if self.r.port[port].mac == 0:
             # net_null and net_ring have none: a locally administered one, by the port's number
             self.r.port[port].mac = <uint64_t>(port + 1) << 40 | 0x02
@@ -298,7 +299,8 @@ cdef class Router:
                     s.link_changes += 1
                     changed.append((port, bool(up)))
                 s.link_up = up
-                s.speed_mbps = link.link_speed
+                # 0: unknown, as of most virtual devices
+                s.speed_mbps = link.link_speed if up and link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN else 0
                 dr_store_release_32(&self.r.port[port].link_up, up)
             if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
                 s.rx_missed = counts.imissed

@@ -201,7 +201,7 @@ def port_show(as_json: AsJson = False) -> None:
             (
                 p["name"],
                 "up" if p["link_up"] else "down",
-                p["speed_mbps"],
+                p["speed_mbps"] or "-",
                 p["mac"],
                 p["mtu"],
                 p["rx_queues"],

@@ -75,6 +75,9 @@ class Port(Table):
     addresses: Annotated[
         tuple[Annotated[Interface, rules.PORT_ADDRESS], ...], array("addresses with prefix length")
     ] = Field((), description="the port's addresses; their prefixes become connected routes")
+    mac: Annotated[str | None, rules.MAC] = Field(
+        None, description="MAC that the port shall have; default: the device's own"
+    )
     mtu: Annotated[int, rules.whole(576, 9216)] = Field(
         1500, description="largest IP packet the port sends, in bytes; at least 1280 with an IPv6 address"
     )

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from dpdkrouter.config.schema import Config
 
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
-FRAME_OVERHEAD_BYTES = 128 + 14 + 8  # headroom, Ethernet, two VLAN tags
-MIN_DATA_ROOM_BYTES = 2048 + 128
+HEADROOM_BYTES = 128  # RTE_PKTMBUF_HEADROOM
+FRAME_OVERHEAD_BYTES = 14 + 8 + 4  # Ethernet, two VLAN tags, FCS, which some devices write too
+MIN_DATA_ROOM_BYTES = 2048 + HEADROOM_BYTES
 PAGE_BYTES = 4096
 MAX_MBUFS = 262_143  # 2^18 - 1: a pool's ring holds 2^n - 1 without waste
 
@@ -52,9 +53,10 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
 
 
 def data_room_bytes(config: Config) -> int:
-    """Room for the largest frame of any port in one mbuf."""
+    """Room for the largest frame of any port in one mbuf: headroom, and a whole number of KiB, to which some devices
+    round a buffer's size down."""
     largest = max((port.mtu for port in config.ports), default=1500)
-    return max(MIN_DATA_ROOM_BYTES, -(-(largest + FRAME_OVERHEAD_BYTES) // 64) * 64)
+    return max(MIN_DATA_ROOM_BYTES, HEADROOM_BYTES + -(-(largest + FRAME_OVERHEAD_BYTES) // 1024) * 1024)
 
 
 def mbuf_count(config: Config) -> int:

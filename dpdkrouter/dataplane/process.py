@@ -97,9 +97,10 @@ class FastPath:
             sleeps_when_idle(config),
         )
         for port in config.ports:
-            number = self._router.open_port(port.name, port.device.name, port.mtu)
+            mac = bytes.fromhex((port.mac or "").replace(":", ""))
+            number = self._router.open_port(port.name, port.device.name, port.mtu, mac)
             log.info(
-                "port %s: %s is up as port %d, MAC %s",
+                "port %s: %s is open as port %d, MAC %s",
                 port.name,
                 port.device,
                 number,

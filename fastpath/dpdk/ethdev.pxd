@@ -14,12 +14,17 @@ cdef extern from "rte_ethdev.h" nogil:
     const uint64_t RTE_ETH_RSS_TCP
     const uint64_t RTE_ETH_RSS_UDP
     const uint64_t RTE_ETH_RX_OFFLOAD_RSS_HASH
+    const uint64_t RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+    const uint32_t RTE_ETH_SPEED_NUM_UNKNOWN
     struct rte_eth_rxmode:
         int mq_mode
         uint32_t mtu
         uint64_t offloads
+    struct rte_eth_txmode:
+        uint64_t offloads
     struct rte_eth_conf:
         rte_eth_rxmode rxmode
+        rte_eth_txmode txmode
     struct rte_eth_dev_info:
         const char *driver_name
         uint16_t min_mtu
@@ -49,8 +54,11 @@ cdef extern from "rte_ethdev.h" nogil:
     int rte_eth_dev_stop(uint16_t port) noexcept
     int rte_eth_dev_close(uint16_t port) noexcept
     int rte_eth_dev_set_mtu(uint16_t port, uint16_t mtu) noexcept
+    int rte_eth_dev_get_mtu(uint16_t port, uint16_t *mtu) noexcept
+    int rte_eth_dev_default_mac_addr_set(uint16_t port, rte_ether_addr *mac) noexcept
     int rte_eth_dev_socket_id(uint16_t port) noexcept
     int rte_eth_allmulticast_enable(uint16_t port) noexcept
+    int rte_eth_promiscuous_enable(uint16_t port) noexcept
     int rte_eth_promiscuous_disable(uint16_t port) noexcept
     int rte_eth_macaddr_get(uint16_t port, rte_ether_addr *mac) noexcept
     int rte_eth_link_get_nowait(uint16_t port, rte_eth_link *link) noexcept

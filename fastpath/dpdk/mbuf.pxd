@@ -25,6 +25,7 @@ cdef extern from "rte_mbuf.h" nogil:
     void rte_pktmbuf_free(rte_mbuf *m) noexcept
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned int count) noexcept
     char *rte_pktmbuf_append(rte_mbuf *m, uint16_t length) noexcept
+    uint16_t rte_pktmbuf_data_room_size(rte_mempool *pool) noexcept
     int rte_pktmbuf_trim(rte_mbuf *m, uint16_t length) noexcept
     uint16_t rte_pktmbuf_tailroom(const rte_mbuf *m) noexcept
     const void *rte_pktmbuf_read(const rte_mbuf *m, uint32_t offset, uint32_t length, void *buffer) noexcept

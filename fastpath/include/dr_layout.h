@@ -194,7 +194,7 @@ struct dr_port_state { /* owner: host thread, a few times a second */
     char driver[32];
     uint8_t mac[6];
     uint8_t present, link_up;
-    uint32_t speed_mbps;
+    uint32_t speed_mbps;            /* 0: down, or unknown to the driver */
     uint32_t link_changes;
     uint16_t rx_queues, tx_queues, mtu, numa;
     uint64_t rx_missed, rx_errors, rx_no_mbuf, tx_errors; /* the device's own counts */

@@ -74,6 +74,20 @@ def test_router_that_cannot_start_says_why_and_leaves_nothing(metal: Namespace, 
         router.end()
 
 
+def test_twin_that_cannot_be_made_is_told_in_one_line(metal: Namespace, tmp_path: Path) -> None:
+    """In the router's namespace there is a device of the port's name that is somebody else's."""
+    router = Router(metal, tmp_path, PORTS, "", "y")
+    subprocess.run(["ip", "netns", "add", router.namespace], check=True)
+    try:
+        subprocess.run(["ip", "-n", router.namespace, "link", "add", "wan0", "type", "veth", "peer", "x"], check=True)
+        router.launch()
+        wait_for(lambda: "error: device wan0: is a veth" in router.log.read_text(), 60, "its reason in the log")
+        router.stop()
+        assert "Traceback" not in router.log.read_text()
+    finally:
+        router.end()  # with the namespace
+
+
 def test_killed_run_is_cleaned_up_by_the_next(metal: Namespace, tmp_path: Path) -> None:
     """kill -9 of `run` alone: its programs forward on, a second `run` is told so, and the one after them starts."""
     router = Router(metal, tmp_path, PORTS, "", "v")

@@ -290,6 +290,8 @@ WRONG = [
     ),
     (16, 'addresses = ["0.0.0.0/24"]', "port[0].addresses[0]", '"0.0.0.0/24"', "not an unspecified one"),
     (17, "mtu = 70", "port[0].mtu", "70", "must be between 576 and 9216"),
+    (17, 'mac = "02:0:0:0:0:1"', "port[0].mac", '"02:0:0:0:0:1"', "must be a unicast MAC"),
+    (17, 'mac = "33:33:00:00:00:01"', "port[0].mac", '"33:33:00:00:00:01"', "not a multicast or broadcast one"),
     (
         18,
         'description = "a\\nb"',
@@ -561,6 +563,8 @@ def test_a_configuration_is_frozen_hashable_and_equal_whatever_its_comments() ->
 
 def test_macs_are_lower_case() -> None:
     assert parse(change(26, 'mac = "02:AB:00:00:00:09"'), "f").neighbors[0].mac == "02:ab:00:00:00:09"
+    assert parse(change(17, 'mac = "02:AB:00:00:00:01"'), "f").ports[0].mac == "02:ab:00:00:00:01"
+    assert parse(BASE, "f").ports[0].mac is None  # the device's own
 
 
 @pytest.mark.parametrize("length", [31, 32])
