@@ -43,6 +43,7 @@ cdef class ImportFilter:
     cdef PrefixSet bogons
     cdef PrefixSet own
     cdef list sets                 # PrefixSet of each rule, or None
+    cdef list communities          # of each rule: what it removes, what it adds, as (standard, large) in packed form
     cdef list asked                # Asked of each rule, or None
     cdef const Family* lists[2][RULES]   # into sets; NULL: any prefix
     cdef uint8_t accepts[VERDICTS]

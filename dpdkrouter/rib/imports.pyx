@@ -152,6 +152,7 @@ cdef class ImportFilter:
         self.bogons, self.own = orlonger(checks.bogons), orlonger(checks.own)
         self.sets = [None if rule.entries is None else PrefixSet(rule.entries) for rule in rules]
         self.asked = [Asked(rule.match) if rule.match else None for rule in rules]
+        self.communities = [(wire(rule.change.remove), wire(rule.change.add)) for rule in rules]
         self.rules = len(rules)
         self.longest[0], self.longest[1] = checks.longest
         self.asks = checks.blackhole
@@ -258,9 +259,11 @@ cdef class ImportFilter:
         """The id of the attribute set that a rule makes of another; rule < 0: the policy's default."""
         cdef bytes packed = interns.attr_packed[attr]
         change = self.policy.rules[rule].change if rule >= 0 else Change()
-        if blackhole or change.add or change.remove:
-            value = change.apply(Attributes.unpack(packed))
-            return interns.intern_packed((blackholed(value) if blackhole else value).pack())
+        if blackhole:
+            value = replace(change.apply(Attributes.unpack(packed)), kind=Kind.BLACKHOLE, next_hops=())
+            return interns.intern_packed(value.pack())
+        if change.add or change.remove:
+            packed = with_communities(packed, self.communities[rule][0], self.communities[rule][1])
         return interns.intern_packed(with_values(packed, change.local_pref, change.med))
 
     def counts(self):
@@ -300,8 +303,42 @@ cdef bytes with_values(bytes packed, object local_pref, object med):
     return changed
 
 
-cdef object blackholed(object attributes):
-    return replace(attributes, kind=Kind.BLACKHOLE, next_hops=())
+cdef bytes with_communities(bytes packed, tuple gone, tuple added):
+    """A packed set without the communities that a change removes, and with those that it adds at the end."""
+    cdef Parts parts = parts_of(PyBytes_AS_STRING(packed))
+    cdef const char* start = PyBytes_AS_STRING(packed)
+    cdef Py_ssize_t standard_at = <const char*>parts.standard - start
+    cdef Py_ssize_t extended_at = standard_at + 4 * <Py_ssize_t>parts.head.communities
+    cdef Py_ssize_t large_at = <const char*>parts.large - start
+    cdef Py_ssize_t clusters_at = large_at + 12 * <Py_ssize_t>parts.head.large
+    cdef bytes standard = edited(packed[standard_at:extended_at], 4, gone[0], added[0])
+    cdef bytes large = edited(packed[large_at:clusters_at], 12, gone[1], added[1])
+    cdef bytes changed = b"".join(
+        (packed[:standard_at], standard, packed[extended_at:large_at], large, packed[clusters_at:])
+    )
+    cdef PackedHead* head = <PackedHead*>PyBytes_AS_STRING(changed)
+    if len(standard) > 4 * 65535 or len(large) > 12 * 65535:
+        raise ValueError("an attribute set cannot hold more than 65535 communities")
+    head.communities = <uint16_t>(len(standard) // 4)
+    head.large = <uint16_t>(len(large) // 12)
+    return changed
+
+
+cdef tuple wire(object communities):
+    """(standard, large) communities as in packed sets, sorted."""
+    return (
+        tuple([struct.pack("!I", value) for value in sorted(communities.standard)]),
+        tuple([struct.pack("!III", *value) for value in sorted(communities.large)]),
+    )
+
+
+cdef bytes edited(bytes values, Py_ssize_t size, tuple gone, tuple added):
+    """Packed communities, each `size` bytes, without those gone, then those added that are not there."""
+    cdef list kept = [values[at:at + size] for at in range(0, len(values), size)]
+    if gone:
+        kept = [value for value in kept if value not in gone]
+    kept.extend([value for value in added if value not in kept])
+    return b"".join(kept)
 
 
 cdef PrefixSet orlonger(object prefixes):

@@ -6,6 +6,8 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Segment, SegmentKind
@@ -277,3 +279,30 @@ def test_sixty_four_rules_and_the_last_one_decides() -> None:
     peer = Peer(policy(*rules, Rule("last", True, match=Match(origin_as=frozenset({65001})))))
     peer.take(PREFIX)
     assert peer.path().verdict == "policy p: rule last"
+
+
+@given(
+    st.lists(st.integers(0, 9), max_size=6),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1)), max_size=6),
+    st.sets(st.integers(0, 9)),
+    st.sets(st.integers(0, 9)),
+    st.sets(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1))),
+    st.sets(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(0, 1))),
+)
+def test_compiled_change_of_communities_is_that_of_the_value(
+    standard: list[int],
+    large: list[tuple[int, int, int]],
+    gone: set[int],
+    added: set[int],
+    large_gone: set[tuple[int, int, int]],
+    large_added: set[tuple[int, int, int]],
+) -> None:
+    change = Change(
+        remove=Communities(frozenset(gone), frozenset(large_gone)),
+        add=Communities(frozenset(added), frozenset(large_added)),
+    )
+    peer = Peer(policy(Rule("r", True, change=change)))
+    more: dict[str, Any] = {"extended_communities": (b"12345678",), "cluster_list": (3, 4), "med": 7}
+    peer.take(PREFIX, communities=tuple(standard), large_communities=tuple(large), **more)
+    before = via(HOP, as_path=sequence(65001), communities=tuple(standard), large_communities=tuple(large), **more)
+    assert peer.path().attributes == change.apply(before)
