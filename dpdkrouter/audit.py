@@ -22,8 +22,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from dpdkrouter.fib.audit import SegmentAudit
+from dpdkrouter.fib.compare import first_wrong
 from dpdkrouter.fib.fib import WITHDRAW
 from dpdkrouter.fib.mend import Mender
+from dpdkrouter.fib.records import RouteChunk
 from dpdkrouter.rib.best import best_of, best_routes
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ class Audit:
     def _from_segment(self, family: int) -> Iterator[None]:
         after: int | None = None
         while True:
-            chunk = self._fib.reader.routes(family, after, CHUNK)
+            chunk = _sound(family, self._fib.reader.routes(family, after, CHUNK))
             hopsets, _ = best_of(self._rib, family, chunk.prefixes, chunk.lengths)
             wrong = []
             for i, hopset in enumerate(hopsets):
@@ -173,6 +175,22 @@ class Audit:
             bytes(sources[i] for i in wrong),
         )
         self._mended += len(wrong) - done.refused_count
+
+
+def _sound(family: int, chunk: RouteChunk) -> RouteChunk:
+    """A chunk without the rules that are no prefixes: the segment's audit has named those."""
+    if first_wrong(family, chunk.prefixes, chunk.lengths) < 0:
+        return chunk
+    size = 4 if family == 4 else 16
+    prefixes = [chunk.prefixes[i * size : (i + 1) * size] for i in range(len(chunk))]
+    keep = [i for i, prefix in enumerate(prefixes) if first_wrong(family, prefix, chunk.lengths[i : i + 1]) < 0]
+    return RouteChunk(
+        b"".join(prefixes[i] for i in keep),
+        bytes(chunk.lengths[i] for i in keep),
+        b"".join(chunk.groups[2 * i : 2 * i + 2] for i in keep),
+        bytes(chunk.sources[i] for i in keep),
+        chunk.after,
+    )
 
 
 def _text(family: int, prefixes: bytes, lengths: bytes, i: int) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from dpdkrouter.fib.reader import FibReader
+    from dpdkrouter.fib.records import RouteChunk
 
 MAGIC = b"DRSNAP\r\n"
 VERSION = 1
@@ -40,6 +41,8 @@ _ROUTE_BYTES = {4: 4 + 1 + 2 + 1, 6: 16 + 1 + 2 + 1}
 _MAX_RECORDS = 1 << 20
 _MAX_USES_BYTES = 64 << 20
 _LEVEL = 6
+_ACTIONS = [action.name.lower() for action in Action]
+_TRIES = 50  # looks at a chunk until no batch comes between it and its groups
 
 
 class Hop(NamedTuple):
@@ -95,15 +98,59 @@ class Change(NamedTuple):
 # ---- uses
 
 
-def live_uses(reader: FibReader) -> tuple[list[Use], array[int]]:
-    """(the uses of all groups, each once; the number of each group's, by group)."""
-    names = {port: interface.name for port, interface in reader.interfaces().items()}
-    numbers: dict[Use, int] = {}
-    by_group = array("H", bytes(2 * (reader.limits.max_groups + 1)))
-    for group in reader.groups():
-        use = tuple(sorted(_hop(adjacency, member.weight, names) for member, adjacency in reader.group(group)))
-        by_group[group] = numbers.setdefault(use, len(numbers) + 1)
-    return list(numbers), by_group
+class _Uses:
+    """What the groups of a live table do, numbered from 1 as they are met.
+
+    A group is looked at together with the routes that name it: one that is made, or comes again with other members,
+    while the table is walked is not mistaken.
+    """
+
+    def __init__(self, reader: FibReader) -> None:
+        self.numbers: dict[Use, int] = {}
+        self._reader = reader
+        self._names = {port: interface.name for port, interface in reader.interfaces().items()}
+        self._generation = -1  # of what `_known` says
+        self._known: dict[int, int] = {}
+
+    def chunk(self, family: int, after: int | None) -> tuple[RouteChunk, array[int]]:
+        """(some routes, the number of each one's use), of one moment if the writer ever rests."""
+        for _ in range(_TRIES):
+            before = self._reader.generation
+            chunk = self._reader.routes(family, after)
+            groups = memoryview(chunk.groups).cast("H")
+            numbers = {group: self._number(group) for group in sorted(set(groups))}
+            if all(numbers.values()) and self._reader.generation == before:
+                break
+        self._check(family, chunk, [numbers[group] for group in groups])
+        return chunk, array("H", [numbers[group] for group in groups])
+
+    def _number(self, group: int) -> int:
+        """The number of what a group does; 0: the group is not in use."""
+        generation = self._reader.generation
+        if generation != self._generation:
+            self._generation, self._known = generation, {}
+        if group not in self._known:
+            try:
+                members = self._reader.group(group)
+                use = tuple(sorted(_hop(adjacency, member.weight, self._names) for member, adjacency in members))
+            except ValueError as error:
+                raise SnapshotError(f"{self._reader.mapping.path}: group {group} is damaged: {error}") from error
+            self._known[group] = self.numbers.setdefault(use, len(self.numbers) + 1) if use else 0
+        return self._known[group]
+
+    def _check(self, family: int, chunk: RouteChunk, numbers: list[int]) -> None:
+        """A table that contradicts itself is not written down: the first damaged rule is named."""
+        bad = first_wrong(family, chunk.prefixes, chunk.lengths)
+        if bad < 0:
+            bad = numbers.index(0) if 0 in numbers else -1
+        if bad >= 0:
+            width = 4 if family == 4 else 16
+            address = ip_address(chunk.prefixes[bad * width : (bad + 1) * width])
+            group = memoryview(chunk.groups).cast("H")[bad]
+            raise SnapshotError(
+                f"{self._reader.mapping.path}: damaged rule {address}/{chunk.lengths[bad]} to group {group}; "
+                "`dpdkrouter route audit` names all, with --repair it mends them"
+            )
 
 
 def _hop(adjacency: Any, weight: int, names: dict[int, str]) -> Hop:
@@ -115,12 +162,11 @@ def _hop(adjacency: Any, weight: int, names: dict[int, str]) -> Hop:
     return Hop(action.name.lower(), port, next_hop, weight)
 
 
-def _live_chunks(reader: FibReader, family: int, by_group: array[int]) -> Iterator[tuple[Columns, bytes]]:
+def _live_chunks(reader: FibReader, family: int, uses: _Uses) -> Iterator[tuple[Columns, bytes]]:
     """((prefixes, lengths, uses), sources), chunk by chunk; what is there during the whole walk is seen once."""
     after: int | None = None
     while True:
-        chunk = reader.routes(family, after)
-        numbers = array("H", [by_group[group] for group in memoryview(chunk.groups).cast("H")])
+        chunk, numbers = uses.chunk(family, after)
         yield (chunk.prefixes, chunk.lengths, numbers.tobytes()), chunk.sources
         after = chunk.after
         if after is None:
@@ -129,13 +175,14 @@ def _live_chunks(reader: FibReader, family: int, by_group: array[int]) -> Iterat
 
 def live_table(reader: FibReader) -> Table:
     """The table as it is now, from a segment."""
-    uses, by_group = live_uses(reader)
-    table = Table(reader.name, time.time_ns(), uses)
+    uses = _Uses(reader)
+    table = Table(reader.name, time.time_ns(), [])
     for family in (4, 6):
-        for (prefixes, lengths, numbers), _ in _live_chunks(reader, family, by_group):
+        for (prefixes, lengths, numbers), _ in _live_chunks(reader, family, uses):
             table.prefixes[family] += prefixes
             table.lengths[family] += lengths
             table.numbers[family].frombytes(numbers)
+    table.uses += uses.numbers
     return table
 
 
@@ -159,27 +206,30 @@ def write_snapshot(path: Path, reader: FibReader) -> dict[int, int]:
 
 
 def _write(file: BinaryIO, reader: FibReader) -> dict[int, int]:
-    uses, by_group = live_uses(reader)
-    _put(file, _HEADER.pack(MAGIC, VERSION, _HEADER.size + _CRC.size, time.time_ns(), reader.name.encode()))
-    _section(file, _USES, len(uses), json.dumps(uses, separators=(",", ":")).encode())
+    """The uses come first, and are known when all routes have been seen: these wait compressed."""
+    uses = _Uses(reader)
+    created = time.time_ns()
     counts = {4: 0, 6: 0}
+    sections = []
     for tag, family in _TAGS.items():
-        for columns, sources in _live_chunks(reader, family, by_group):
+        for columns, sources in _live_chunks(reader, family, uses):
             if sources:
-                _section(file, tag, len(sources), b"".join(columns) + sources)
+                sections.append(_section(tag, len(sources), b"".join(columns) + sources))
                 counts[family] += len(sources)
-    _section(file, _END, sum(counts.values()) & 0xFFFFFFFF, b"")
+    file.write(_with_crc(_HEADER.pack(MAGIC, VERSION, _HEADER.size + _CRC.size, created, reader.name.encode())))
+    file.write(_section(_USES, len(uses.numbers), json.dumps(list(uses.numbers), separators=(",", ":")).encode()))
+    file.writelines(sections)
+    file.write(_section(_END, sum(counts.values()) & 0xFFFFFFFF, b""))
     return counts
 
 
-def _put(file: BinaryIO, head: bytes) -> None:
-    file.write(head + _CRC.pack(zlib.crc32(head)))
+def _with_crc(head: bytes) -> bytes:
+    return head + _CRC.pack(zlib.crc32(head))
 
 
-def _section(file: BinaryIO, tag: bytes, records: int, data: bytes) -> None:
+def _section(tag: bytes, records: int, data: bytes) -> bytes:
     packed = zlib.compress(data, _LEVEL)
-    _put(file, _SECTION.pack(tag, records, len(data), len(packed), zlib.crc32(data)))
-    file.write(packed)
+    return _with_crc(_SECTION.pack(tag, records, len(data), len(packed), zlib.crc32(data))) + packed
 
 
 # ---- reading
@@ -256,12 +306,17 @@ class _Reader:
 
     def _uses(self, data: bytes, records: int) -> list[Use]:
         try:
-            found = [tuple(Hop(*hop) for hop in use) for use in json.loads(data)]
-        except (ValueError, TypeError) as error:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
             raise self._wrong(f"damaged: what groups do: {error}") from None
+        if not isinstance(found, list):
+            raise self._wrong("damaged: what groups do is no list")
+        for number, use in enumerate(found, 1):
+            if not (isinstance(use, list) and use and all(map(_is_hop, use))):
+                raise self._wrong(f"damaged: what groups do: use {number} is no list of members")
         if len(found) != records or records > 0x7FFF:
             raise self._wrong(f"damaged: {len(found)} uses, {records} were to be there")
-        return found
+        return [tuple(Hop(*hop) for hop in use) for use in found]
 
     def _routes(self, table: Table, family: int, records: int, data: bytes) -> None:
         width = 4 if family == 4 else 16
@@ -270,15 +325,29 @@ class _Reader:
         numbers = array("H")
         numbers.frombytes(data[records * (width + 1) : records * (width + 3)])
         bad = first_wrong(family, prefixes, lengths)
+        if records and not 0 < min(numbers) <= max(numbers) <= len(table.uses):
+            unknown = next(i for i, number in enumerate(numbers) if not 0 < number <= len(table.uses))
+            if not 0 <= bad < unknown:
+                raise self._wrong(f"damaged: route {unknown}: use {numbers[unknown]}, there are {len(table.uses)}")
         if bad >= 0:
             shown = prefixes[bad * width : (bad + 1) * width].hex()
             raise self._wrong(f"damaged: route {bad}: {shown}/{lengths[bad]} is no prefix of IPv{family}")
-        if records and not 0 < min(numbers) <= max(numbers) <= len(table.uses):
-            bad = next(i for i, number in enumerate(numbers) if not 0 < number <= len(table.uses))
-            raise self._wrong(f"damaged: route {bad}: use {numbers[bad]}, there are {len(table.uses)}")
         table.prefixes[family] += prefixes
         table.lengths[family] += lengths
         table.numbers[family] += numbers
+
+
+def _is_hop(found: Any) -> bool:
+    """Whether this is a member as `_hop` writes it: anything else would only fail later, where nobody expects it."""
+    if not isinstance(found, list) or len(found) != len(Hop._fields):
+        return False
+    action, port, next_hop, weight = found
+    return (
+        action in _ACTIONS
+        and all(one is None or (isinstance(one, str) and one.isprintable()) for one in (port, next_hop))
+        and type(weight) is int
+        and 0 < weight <= 0xFFFF
+    )
 
 
 # ---- comparing

@@ -114,6 +114,24 @@ def test_damage_below_the_rules_is_mended_too(control: Control) -> None:
     assert run(control).differences == 0
 
 
+@pytest.mark.parametrize(("family", "at", "value"), [(4, 0, 1), (4, 4, 200), (6, 15, 1), (6, 16, 200)])
+def test_rules_that_are_no_prefixes_are_named_and_mended(control: Control, family: int, at: int, value: int) -> None:
+    """at: of the byte, in a rule, that is damaged: prefix or length."""
+    right = state(control)
+    part = layout(control.fib.reader.limits).parts[f"ipv{family}_rules"]
+    size, length, width = (8, 4, 32) if family == 4 else (32, 16, 128)
+    view = control.fib.mapping.view(part.offset, part.bytes)
+    slot = next(i for i in range(0, part.bytes, size) if 1 < view[i + length] <= width)
+    view[slot + at] = value
+    found = run(control)
+    assert any("damaged rule" in one for one in found.first)
+    assert any("in the RIB, not in the segment" in one for one in found.first)
+    repaired = run(control, repair=True)
+    assert repaired.mended == repaired.differences
+    assert run(control).differences == 0
+    assert state(control) == right
+
+
 def test_stale_routes_are_no_difference(control: Control) -> None:
     put(control.fib, "203.0.113.0/24", next(iter(control.fib.groups())), Source.EBGP)
     control.fib.mark_stale(Source.EBGP)

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dpdkrouter.errors import SnapshotError
-from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Source
+from dpdkrouter.fib import Action, Adjacency, Fib, FibReader, Interface, Source
 from dpdkrouter.fib.compare import differences, first_wrong
+from dpdkrouter.fib.limits import layout
 from dpdkrouter.fib.snapshot import compare, live_table, read_snapshot, words, write_snapshot
 from table_model import SMALL, apply, pack, segment_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from dpdkrouter.fib.records import RouteChunk
 
 HOPS = [bytes([192, 0, 2, 1 + i]) for i in range(4)]
 HEADER = 44
@@ -125,6 +128,14 @@ def rewrite(data: bytes, index: int, *, head: tuple[object, ...] | None = None, 
         (0, None, b"[[", "what groups do"),
         (0, None, b"[[1]]", "what groups do"),
         (0, None, b"[[[1]]]", "what groups do"),
+        (0, None, b"7", "what groups do is no list"),
+        (0, None, b"[" * 100_000, "what groups do"),
+        (0, None, b'[[["forward", "wan0", null, 1]], []]', "use 2 is no list of members"),
+        (0, None, b'[[["forward", [], null, 1]]]', "use 1 is no list of members"),
+        (0, None, b'[[["forward", "wan0", "\\ud800", 1]]]', "use 1 is no list of members"),
+        (0, None, b'[[["forwards", "wan0", null, 1]]]', "use 1 is no list of members"),
+        (0, None, b'[[["forward", "wan0", null, 0]]]', "use 1 is no list of members"),
+        (0, None, b'[[["forward", "wan0", null, "1"]]]', "use 1 is no list of members"),
         (1, (b"WHAT", None, None, None, None), None, "found section b'WHAT': unknown"),
         (1, (None, 1 << 30, None, None, None), None, "says it has"),
         (1, (None, None, 1 << 60, None, None), None, "says it has"),
@@ -150,8 +161,8 @@ def test_a_section_that_lies_is_refused(
     [
         (b"\xc0\0\2\1", 24, 1, "route 1: c0000201/24 is no prefix of IPv4"),
         (b"\xc0\0\2\0", 33, 1, "route 1: c0000200/33 is no prefix of IPv4"),
-        (b"\xc0\0\2\0", 24, 5, "route 1: use 5, there are 4"),
-        (b"\xc0\0\2\0", 24, 0, "route 1: use 0, there are 4"),
+        (b"\xc0\0\2\0", 24, 3, "route 1: use 3, there are 2"),
+        (b"\xc0\0\2\0", 24, 0, "route 1: use 0, there are 2"),
     ],
 )
 def test_a_route_that_cannot_be_is_refused(
@@ -196,6 +207,70 @@ def test_what_is_no_snapshot_and_what_cannot_be_written(fib: Fib, tmp_path: Path
     (tmp_path / "header").write_bytes(data + struct.pack("<I", zlib.crc32(data)))
     with pytest.raises(SnapshotError, match="version 2; this program reads version 1"):
         read_snapshot(tmp_path / "header")
+
+
+def test_the_first_wrong_route_is_named_whatever_is_wrong(fib: Fib, tmp_path: Path) -> None:
+    apply(fib, 4, [(0, 0, 1), (1 << 24, 8, 2)])
+    file = tmp_path / "table.snapshot"
+    write_snapshot(file, fib.reader)
+    whole = file.read_bytes()
+    for first, says in ((0, "route 0: use 9"), (1, "route 0: 01000001/8 is no prefix")):
+        uses = array("H", [9, 1] if not first else [1, 9])
+        prefixes = (b"\0\0\0\0" + b"\1\0\0\1") if not first else (b"\1\0\0\1" + b"\0\0\0\0")
+        file.write_bytes(rewrite(whole, 1, body=prefixes + bytes([8, 8]) + uses.tobytes() + bytes([4, 4])))
+        with pytest.raises(SnapshotError, match=says):
+            read_snapshot(file)
+
+
+class Busy(FibReader):
+    """A reader that comes too late: just before its first look at routes, its writer changes groups and routes."""
+
+    change: Callable[[], None] | None = None
+
+    def routes(self, family: int, after: int | None = None, limit: int = 65536) -> RouteChunk:
+        if self.change is not None:
+            self.change()
+            self.change = None
+        return super().routes(family, after, limit)
+
+
+def test_groups_that_change_while_the_table_is_walked_are_not_mistaken(filled: Fib, tmp_path: Path) -> None:
+    file = tmp_path / "table.snapshot"
+
+    def change() -> None:
+        apply(filled, 4, [(1 << 12, 21, filled.group_create([(3, 1)]))])
+        filled.group_update(2, [(4, 1)])
+
+    with Busy.open(filled.mapping.path) as reader:
+        reader.change = change
+        write_snapshot(file, reader)
+    read = read_snapshot(file)
+    assert {words(use) for use in read.uses} >= {"192.0.2.3 on wan0", "192.0.2.4 on wan0"}
+    assert compare(live_table(filled.reader), read) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "element", "at", "value", "says"),
+    [
+        ("ipv4_rules", 8, 0, b"\1", "damaged rule 0.0.16.1/21 to group 2"),
+        ("ipv4_rules", 8, 4, b"\xc8", "damaged rule 0.0.16.0/199 to group 2"),
+        ("ipv4_rules", 8, 6, b"\x77\0", "damaged rule 0.0.16.0/21 to group 119"),
+        ("adjacencies", 64, 7, b"\x63", "group 1 is damaged: 99 is not a valid Action"),
+    ],
+)
+def test_a_damaged_table_is_no_snapshot(
+    fib: Fib, tmp_path: Path, part: str, element: int, at: int, value: bytes, says: str
+) -> None:
+    apply(fib, 4, [(1 << 12, 21, 2), (0, 0, 1)])
+    whole = layout(SMALL).parts[part]
+    wanted = struct.pack("<I", 1 << 12)
+    numbers = range(whole.bytes // element)
+    view = fib.mapping.view(whole.offset, whole.bytes)
+    slot = 1 if part == "adjacencies" else next(i for i in numbers if view[i * 8 : i * 8 + 4] == wanted)
+    view[slot * element + at : slot * element + at + len(value)] = value
+    with pytest.raises(SnapshotError, match=says):
+        write_snapshot(tmp_path / "table.snapshot", fib.reader)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("family", [4, 6])
