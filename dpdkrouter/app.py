@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
 from dpdkrouter.audit import Audit
+from dpdkrouter.bgp.exports import Exports
+from dpdkrouter.bgp.policies import decision_options, export_policies, peer_rules
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.settings import announced, next_hops, settings_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
@@ -35,11 +37,12 @@ from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.segment import StatsReader
-from dpdkrouter.sources import static
+from dpdkrouter.sources import originated, static
 from dpdkrouter.sources.batch import Origin
 from dpdkrouter.sources.bgp import BgpSource
 from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
+from dpdkrouter.sources.originated import Originated
 
 if TYPE_CHECKING:
     from dpdkrouter.audit import AuditResult
@@ -75,7 +78,7 @@ class Control:
         # packets stay on the paths that the segment has instead of following whichever peer is heard first.
         self._defer_until = self.started + DEFER_S if any(stale[source] for source in _BGP_SOURCES) else 0.0
         bgp = config.bgp
-        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0))
+        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0), **decision_options(bgp))
         self.next_hops = NextHops(self.rib)
         self.programmer = Programmer(self.fib, self.next_hops)
         self.connected = Origin(self.rib, self.rib.add_origin(Source.CONNECTED))
@@ -84,13 +87,16 @@ class Control:
         self.cli = Origin(self.rib, self.rib.add_origin(Source.CLI))
         settings = settings_of(config)
         self.sessions = Sessions(settings.peers, self.started)
+        asked, told = originated.load(self.paths.announced)
+        self.exports = Exports(settings.peers, export_policies(config), next_hops(config), told)
+        self.originated = Originated(self.rib, announced(config), self._redistributed(), asked)
         self.bgp = BgpSource(
             self.rib,
             settings.peers,
-            announced(config),
-            {str(neighbor.address): next_hops(config, neighbor) for neighbor in (bgp.neighbors if bgp else ())},
+            self.exports,
             self.sessions,
             self.started,
+            peer_rules(config),
         )
         self.host = HostStack(config, self.programmer)
         self.stats: StatsReader | None = None
@@ -98,6 +104,7 @@ class Control:
         self._links: dict[int, bool] = {}
         self._dirty = asyncio.Event()
         self._swept_bgp = False
+        self._exported: tuple[dict[Network, str], set[Network]] | None = None
         self._requests = 0
 
     # ---- sources
@@ -134,11 +141,35 @@ class Control:
         self.cli.replace(routes)
         self.converge()
 
+    def _redistributed(self) -> list[tuple[str, Origin]]:
+        names = self.config.bgp.redistribute if self.config.bgp else ()
+        return [(name, {"connected": self.connected, "static": self.static, "cli": self.cli}[name]) for name in names]
+
+    def announce(self, prefix: Network, *, wanted: bool) -> None:
+        """Announce a prefix, or no longer, as the CLI asks; kept for a restart."""
+        (self.originated.asked.add if wanted else self.originated.asked.discard)(prefix)
+        self.export()
+
+    def export(self) -> None:
+        """Tell the peers what we announce now."""
+        known = (self.originated.prefixes(), self.originated.asked.copy())
+        if known == self._exported:
+            return
+        self._exported = known
+        before = self.exports.state()
+        lines = self.exports.update(known[0])
+        # Before ExaBGP hears of it, and what it had too: what it may have must never be more than what is written.
+        told = {peer: sorted({*before[peer], *now}) for peer, now in self.exports.state().items()}
+        originated.save(self.paths.announced, known[1], told)
+        if lines:
+            self.feed.send(lines)
+
     def converge(self) -> None:
-        """Decide, resolve next hops, program the segment."""
+        """Decide, resolve next hops, program the segment, tell the peers."""
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
         self.host.keep_resolved(self.next_hops)
+        self.export()
 
     def _first_routes(self) -> None:
         """All that is known without asking anybody, then sweep what these sources no longer have."""
@@ -212,6 +243,7 @@ class Control:
             now = time.monotonic()
             if self.bgp.tick(now):
                 self.bgp_changed()
+            self.feed.send(self.bgp.take_lines())
             if self._defer_until and (self.bgp.settled or now >= self._defer_until):
                 self._defer_until = 0.0
                 self.changed()

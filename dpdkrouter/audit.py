@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dpdkrouter.rib.table import Rib
 
 CHUNK = 4096  # routes a step
-GROUPS = 100  # groups a step
+GROUPS = 25  # groups a step
 LISTED = 100  # differences named; all are counted
 _STALE = 0x80
 
@@ -127,7 +127,9 @@ class Audit:
             if groups != wanted.tobytes() or sources != chunk.source:
                 found = memoryview(groups).cast("H")
                 says = chunk.source
-                wrong = [i for i, group in enumerate(wanted) if (found[i], sources[i]) != (group, says[i] * (group != 0))]
+                wrong = [
+                    i for i, group in enumerate(wanted) if (found[i], sources[i]) != (group, says[i] * (group != 0))
+                ]
                 for i in wrong:
                     self._note(f"{_text(family, chunk.prefixes, chunk.lengths, i)}: {_what(found[i], wanted[i])}")
                 if self._repair and wrong:

@@ -100,6 +100,19 @@ SERIES = (
     ),
     Series("dpdkrouter_bgp_session_up", "gauge", "1 while the session is Established.", ("peer",)),
     Series("dpdkrouter_bgp_prefixes_received", "gauge", "Paths received from the peer.", ("peer", "family")),
+    Series(
+        "dpdkrouter_bgp_prefixes_rejected",
+        "gauge",
+        "Paths of the peer that its import policy, or a check before it, refuses.",
+        ("peer", "family"),
+    ),
+    Series("dpdkrouter_bgp_prefixes_announced", "gauge", "Prefixes of ours that the peer is told.", ("peer",)),
+    Series(
+        "dpdkrouter_bgp_treat_as_withdraw_total",
+        "counter",
+        "Malformed UPDATEs whose routes were taken as withdrawn (RFC 7606) since the session came up.",
+        ("peer",),
+    ),
     Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),
     Series("dpdkrouter_bgp_flaps_total", "counter", "How often the Established session was lost.", ("peer",)),
 )

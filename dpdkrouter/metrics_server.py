@@ -81,7 +81,9 @@ class ControlView(Protocol):
         ...
 
     def bgp_summary(self, params: dict[str, Any], /) -> dict[str, Any]:
-        """`peers`: rows of address, state ("up" or another), prefixes by family, updates, flaps."""
+        """`peers`: rows of address, state ("up" or another), prefixes and rejected by family, announced, updates, flaps,
+        treated_as_withdraw.
+        """
         ...
 
 
@@ -192,9 +194,12 @@ class RouterCollector(Collector):
             peer = row["address"]
             page.add("dpdkrouter_bgp_session_up", row["state"] == "up", peer=peer)
             page.add("dpdkrouter_bgp_updates_total", row["updates"], peer=peer)
+            page.add("dpdkrouter_bgp_prefixes_announced", row["announced"], peer=peer)
+            page.add("dpdkrouter_bgp_treat_as_withdraw_total", row["treated_as_withdraw"], peer=peer)
             page.add("dpdkrouter_bgp_flaps_total", row["flaps"], peer=peer)
             for family, prefixes in row["prefixes"].items():
                 page.add("dpdkrouter_bgp_prefixes_received", prefixes, peer=peer, family=family)
+                page.add("dpdkrouter_bgp_prefixes_rejected", row["rejected"][family], peer=peer, family=family)
 
 
 def _build_info(page: Page, build_id: str, dpdk: str, simd: str) -> None:

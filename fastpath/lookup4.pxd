@@ -1,7 +1,8 @@
 """IPv4 lookup: DIR-24-8 with 16-bit entries (Gupta, Lin, McKeown 1998).
 
 A lookup is one load, or two when the /24 holds longer prefixes. It is bound by memory, so a burst first
-prefetches every root line and only then reads. Each entry is loaded once: what a concurrent writer stores is
+prefetches every root line and only then reads. Into the second cache: with 64 lines on their way that measured 5 to
+13 % better than into the first (docs/performance.md). Each entry is loaded once: what a concurrent writer stores is
 seen before or after, never between.
 """
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
@@ -32,7 +33,7 @@ cdef inline void lookup4_burst(const tables *t, const uint32_t *dst, uint16_t *g
     cdef int i
     cdef uint16_t entry, seen = 0
     for i in range(n):
-        __builtin_prefetch(&t.ipv4_root[dst[i] >> 8], 0, 3)
+        __builtin_prefetch(&t.ipv4_root[dst[i] >> 8], 0, 1)
     for i in range(n):
         entry = dr_load_acquire_16(&t.ipv4_root[dst[i] >> 8])
         group[i] = entry

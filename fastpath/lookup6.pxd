@@ -3,10 +3,11 @@
 A node is a bitmap of the slots where a run starts and one entry a run: popcount of the bits up to the slot
 gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs two
 dependent lines, often one, so a burst goes down level by level: all lanes' bitmaps, then all lanes' entries,
-each prefetched a pass before it is read. A node is immutable but for single stores to its entries, and is
+each prefetched a pass before it is read. docs/performance.md has what was measured against it: wider
+strides, range nodes, gathers. A node is immutable but for single stores to its entries, and is
 reached by one store.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastpath.atomic cimport dr_load_acquire_32
 from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE, DR_IPV6_UNIT
@@ -26,14 +27,22 @@ cdef inline const uint8_t *node_of(const tables *t, uint32_t entry) noexcept nog
 
     Of a leaf the trie's first, unused unit, so that a prefetch of it is cheap.
     """
-    return t.ipv6_trie + <uint64_t>((entry & ~DR_IPV6_CHILD) * (entry >> 31)) * DR_IPV6_UNIT
+    cdef uint32_t unit = (entry & <uint32_t>(<int32_t>entry >> 31)) << 1    # the shift drops the child bit
+    return t.ipv6_trie + (<uint64_t>unit << 3)
 
 
-cdef inline const uint32_t *node_entry(const uint8_t *node, uint32_t slot) noexcept nogil:
-    """The entry of `slot` (0 to 63): that of the last run which starts at or before it."""
-    cdef uint64_t upto = ((<uint64_t>2) << slot) - 1    # slot 63: all ones
-    cdef int run = __builtin_popcountll((<const uint64_t *>node)[0] & upto) - 1
-    return (<const uint32_t *>(node + 8)) + run
+cdef inline const uint32_t *entry_at(const uint8_t *node, uint64_t address) noexcept nogil:
+    """The entry of the slot in the address's low six bits: that of the last run which starts at or before it.
+
+    What stands above those bits does not matter.
+    """
+    cdef uint64_t upto = (<const uint64_t *>node)[0] << (~address & 63)
+    return (<const uint32_t *>(node + 4)) + __builtin_popcountll(upto)
+
+
+cdef inline uint64_t deep_bits(uint64_t hi, uint64_t lo, int shift) noexcept nogil:
+    """The low bits of the address shifted down by 64 + shift, for nodes that need bits of lo: -64 <= shift < 0."""
+    return (hi << -shift) | (lo >> (64 + shift)) if shift > -DR_IPV6_STRIDE else lo >> (64 + shift)
 
 
 cdef inline uint32_t lookup6_leaf(const tables *t, uint64_t hi, uint64_t lo) noexcept nogil:
@@ -42,7 +51,7 @@ cdef inline uint32_t lookup6_leaf(const tables *t, uint64_t hi, uint64_t lo) noe
     hi = (hi << DR_IPV6_ROOT_BITS) | (lo >> (64 - DR_IPV6_ROOT_BITS))
     lo = lo << DR_IPV6_ROOT_BITS
     while entry & DR_IPV6_CHILD:
-        entry = dr_load_acquire_32(node_entry(node_of(t, entry), hi >> (64 - DR_IPV6_STRIDE)))
+        entry = dr_load_acquire_32(entry_at(node_of(t, entry), hi >> (64 - DR_IPV6_STRIDE)))
         hi = (hi << DR_IPV6_STRIDE) | (lo >> (64 - DR_IPV6_STRIDE))
         lo = lo << DR_IPV6_STRIDE
     return entry
@@ -57,40 +66,42 @@ cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_
                               int n) noexcept nogil:
     """lookup6_burst for n <= LOOKUP6_BURST.
 
-    The lanes still going down are kept packed at the arrays' front.
+    All lanes go down in step, so one shift serves them all, and those that have ended drop out: the others' numbers
+    are kept packed at the arrays' front, without a branch to mispredict.
     """
-    cdef uint64_t high[LOOKUP6_BURST]
-    cdef uint64_t low[LOOKUP6_BURST]
     cdef const uint8_t *node[LOOKUP6_BURST]
     cdef const uint32_t *at[LOOKUP6_BURST]
     cdef uint8_t lane[LOOKUP6_BURST]
     cdef int i, k, m = 0
+    cdef int shift = 64 - DR_IPV6_ROOT_BITS - DR_IPV6_STRIDE
     cdef uint32_t entry
     for i in range(n):
         __builtin_prefetch(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)], 0, 3)
     for i in range(n):
         entry = dr_load_acquire_32(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)])
-        group[i] = entry & LOOKUP6_GROUP
+        group[i] = <uint16_t>entry    # of a leaf the group, of a child entry overwritten later
         node[m] = node_of(t, entry)
         __builtin_prefetch(node[m], 0, 3)
         lane[m] = i
-        high[m] = (hi[i] << DR_IPV6_ROOT_BITS) | (lo[i] >> (64 - DR_IPV6_ROOT_BITS))
-        low[m] = lo[i] << DR_IPV6_ROOT_BITS
-        m += (entry & DR_IPV6_CHILD) != 0    # a leaf's lane is overwritten by the next: no branch to mispredict
+        m += entry >> 31
     while m:
-        for i in range(m):
-            at[i] = node_entry(node[i], high[i] >> (64 - DR_IPV6_STRIDE))
-            __builtin_prefetch(at[i], 0, 3)
+        if shift >= 0:
+            for i in range(m):
+                at[i] = entry_at(node[i], hi[lane[i]] >> shift)
+                __builtin_prefetch(at[i], 0, 3)
+        else:
+            for i in range(m):
+                at[i] = entry_at(node[i], deep_bits(hi[lane[i]], lo[lane[i]], shift))
+                __builtin_prefetch(at[i], 0, 3)
+        shift -= DR_IPV6_STRIDE
         k = 0
         for i in range(m):
             entry = dr_load_acquire_32(at[i])
-            group[lane[i]] = entry & LOOKUP6_GROUP
+            group[lane[i]] = <uint16_t>entry
             node[k] = node_of(t, entry)
             __builtin_prefetch(node[k], 0, 3)
             lane[k] = lane[i]
-            high[k] = (high[i] << DR_IPV6_STRIDE) | (low[i] >> (64 - DR_IPV6_STRIDE))
-            low[k] = low[i] << DR_IPV6_STRIDE
-            k += (entry & DR_IPV6_CHILD) != 0
+            k += entry >> 31
         m = k
 
 

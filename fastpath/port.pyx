@@ -138,7 +138,7 @@ cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *o
 
 cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, rte_mempool *pool,
                      opened *out) except -1:
-    """Find, configure and start. device: EAL's name; mac: 6 bytes, or none; threads: workers + the host thread."""
+    """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:

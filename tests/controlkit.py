@@ -68,11 +68,21 @@ announce = ["203.0.113.0/24"]
 [[bgp.neighbor]]
 address = "192.0.2.9"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
+max_length_ipv6 = 128
 description = "transit"
 
 [[bgp.neighbor]]
 address = "2001:db8::9"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
+max_length_ipv6 = 128
 
 [table]
 max_ipv4_routes = 2000
@@ -116,10 +126,10 @@ def command(*words: str) -> Ended:
 class Router:
     """The files of one router whose name carries this process's id, and its control process while it runs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, configuration: str = CONFIGURATION) -> None:
         self.name = f"unit-{os.getpid()}"
         self.file = directory / "router.toml"
-        self.file.write_text(CONFIGURATION.format(name=self.name))
+        self.file.write_text(configuration.format(name=self.name))
         self.config: Config = load(self.file)
         self.paths = InstancePaths.of(self.config)
         self.paths.run.mkdir(mode=0o750, parents=True, exist_ok=True)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 CHUNK = 500
 
 
-def announce(peer: str, prefixes: Iterable[str], next_hop: str = "self") -> list[str]:
-    """Lines that announce prefixes (of one family) to a peer."""
-    return _lines(peer, "announce", prefixes, next_hop)
+def announce(peer: str, prefixes: Iterable[str], next_hop: str = "self", attributes: str = "") -> list[str]:
+    """Lines that announce prefixes (of one family) to a peer; `attributes` in ExaBGP's words (bgp/exports.py)."""
+    return _lines(peer, "announce", prefixes, next_hop, attributes)
 
 
 def withdraw(peer: str, prefixes: Iterable[str], next_hop: str = "self") -> list[str]:
@@ -61,9 +61,9 @@ def encode(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def _lines(peer: str, action: str, prefixes: Iterable[str], next_hop: str) -> list[str]:
+def _lines(peer: str, action: str, prefixes: Iterable[str], next_hop: str, attributes: str = "") -> list[str]:
     hop = next_hop if next_hop == "self" else str(_address(next_hop))
-    start = f"neighbor {_address(peer)} {action} attributes next-hop {hop} nlri"
+    start = f"neighbor {_address(peer)} {action} attributes next-hop {hop}{attributes and f' {attributes}'} nlri"
     networks = [ipaddress.ip_network(prefix) for prefix in prefixes]
     if len({network.version for network in networks}) > 1:
         raise ValueError("prefixes of both families in one command: give one family at a time")

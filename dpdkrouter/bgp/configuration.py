@@ -18,7 +18,7 @@ answered from it.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dpdkrouter.errors import BgpError
 
@@ -26,12 +26,16 @@ PROCESS_NAME = "control"
 FAMILIES = ("ipv4", "ipv6")
 MAX_RESTART_TIME = 4095  # RFC 4724 section 3: 12 bits
 MAX_HOLD_TIME = 65535
+MAX_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN
 _TWINS = {'"': "\u201d", "'": "\u2019", "\\": "\u29f5"}
 
 
 @dataclass(frozen=True, slots=True)
 class BgpPeer:
-    """One neighbour as ExaBGP needs it; `restart_time` 0 switches graceful restart off."""
+    """One neighbour as ExaBGP needs it; `restart_time` 0 switches graceful restart off.
+
+    password: of TCP MD5 (RFC 2385), "": none. ttl_security: hops that the peer may be away (RFC 5082).
+    """
 
     address: str
     asn: int
@@ -44,6 +48,8 @@ class BgpPeer:
     description: str = ""
     restart_time: int = 120
     add_path_receive: bool = False
+    password: str = field(default="", repr=False)
+    ttl_security: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ def _neighbor(peer: BgpPeer, api_name: str) -> list[str]:
         f"    peer-as {_number(peer.asn, 1, 0xFFFFFFFF, 'asn')};",
         f"    hold-time {_hold_time(peer.hold_time)};",
         f"    passive {'true' if peer.passive else 'false'};",
+        *_protection(peer),
         "    manual-eor true;",
         "    adj-rib-in false;",
         "    adj-rib-out true;",
@@ -105,6 +112,27 @@ def _neighbor(peer: BgpPeer, api_name: str) -> list[str]:
         "}",
     ]
     return lines
+
+
+def _protection(peer: BgpPeer) -> list[str]:
+    lines = []
+    if peer.password:
+        lines.append(f"    md5-password {_password(peer)};")
+    if peer.ttl_security is not None:
+        least = 256 - _number(peer.ttl_security, 1, 254, "ttl_security")
+        lines += [f"    incoming-ttl {least};", "    outgoing-ttl 255;"]
+    return lines
+
+
+def _password(peer: BgpPeer) -> str:
+    """A password as it is: one that ExaBGP would read differently is refused, without being shown."""
+    text = peer.password
+    if len(text) > MAX_PASSWORD or any(char in _TWINS or not " " < char < "\x7f" for char in text):
+        raise BgpError(
+            f"neighbour {peer.address}: its password must be 1 to {MAX_PASSWORD} printable ASCII characters without "
+            "spaces, quotes and backslashes"
+        )
+    return f'"{text}"'
 
 
 def _capabilities(peer: BgpPeer) -> list[str]:

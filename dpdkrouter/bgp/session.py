@@ -23,6 +23,7 @@ from dpdkrouter.bgp.events import (
     Received,
     Update,
 )
+from dpdkrouter.bgp.sessionlog import SessionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,6 +88,7 @@ class Sessions:
     def __init__(self, peers: Iterable[BgpPeer], now: float) -> None:
         self._sessions = {peer.address: _Session(peer, since=now) for peer in peers}
         self.feed = ""  # "tap" or "json" while a helper is there
+        self.log = SessionLog()
 
     def note(self, event: Event, now: float) -> None:
         """Take one event; one of a peer that isn't configured is ignored."""
@@ -117,8 +119,14 @@ class Sessions:
                 session.ended.add(event.family)
             case NotificationEvent():
                 session.last_error = notification_text(event)
+                self.log.add(now, session.peer.address, session.last_error)
             case _:
                 pass
+
+    def set_error(self, peer: str, text: str, now: float) -> None:
+        """Show this as a peer's last error."""
+        self._sessions[peer].last_error = text
+        self.log.add(now, peer, text)
 
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: nothing is known of any session until the next hello."""
@@ -195,11 +203,15 @@ class Sessions:
             session.last_error = reason
         self._set_state(session, "down", now)
 
-    @staticmethod
-    def _set_state(session: _Session, state: str, now: float) -> None:
-        if session.state != state:
-            session.state = state
-            session.since = now
+    def _set_state(self, session: _Session, state: str, now: float) -> None:
+        if session.state == state:
+            return
+        if state == "up":
+            self.log.add(now, session.peer.address, "established")
+        elif session.state == "up":
+            self.log.add(now, session.peer.address, f"lost: {session.last_error}")
+        session.state = state
+        session.since = now
 
 
 _CODES = {

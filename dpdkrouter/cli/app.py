@@ -35,8 +35,9 @@ for command in (programs.run, programs.fastpath, programs.control, programs.chec
     app.command()(command)
 for command in (show.status, show.drops):
     app.command()(command)
-for command in (table.audit, table.snapshot, table.diff):
-    route.app.command()(command)
+route.app.command()(table.audit)
+for whole in (table.snapshot, table.diff):
+    route.app.command()(whole)
 app.add_typer(show.port_app, name="port")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")

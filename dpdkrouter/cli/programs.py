@@ -111,13 +111,14 @@ def bgp(file: File = DEFAULT) -> None:
     """Run ExaBGP in the router's namespace."""
     from dpdkrouter.bgp.launcher import LaunchSettings
     from dpdkrouter.bgp.launcher import run as launch
-    from dpdkrouter.bgp.settings import settings_of
+    from dpdkrouter.bgp.settings import settings_of, with_passwords
     from dpdkrouter.config.paths import InstancePaths
 
     _need_root()
     logs.set_up()
     config = _load(file, this_machine=False)
-    raise typer.Exit(launch(LaunchSettings(InstancePaths.of(config).run, config.router.namespace, settings_of(config))))
+    settings = with_passwords(config, settings_of(config), os.environ)
+    raise typer.Exit(launch(LaunchSettings(InstancePaths.of(config).run, config.router.namespace, settings)))
 
 
 def check(

@@ -13,8 +13,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from dpdkrouter.config.base import Array
 from dpdkrouter.config.rules import Rule
-from dpdkrouter.config.schema import Array, Config
+from dpdkrouter.config.schema import Config
+
+SHORT_FORMS = ("route[].via", "bgp.prefix_list[].prefixes", "bgp.announce")  # a string stands for a table there
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
         path = prefix + (field.alias or name)
         parts = _field_parts(field)
         inner = _model(parts)
-        if inner is None or path == "route[].via":
+        if inner is None or path in SHORT_FORMS:
             yield Key(path, _default(field), _allowed(parts), field.description or "")
         if inner is not None:
             yield from _walk(inner, path + ("[]." if _array(parts) else "."))

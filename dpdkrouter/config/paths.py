@@ -75,6 +75,11 @@ class InstancePaths:
         return self.run / "cli-routes.json"
 
     @property
+    def announced(self) -> Path:
+        """What `bgp announce` added and what ExaBGP was told, kept for a restart of the control process."""
+        return self.run / "bgp-announced.json"
+
+    @property
     def bgp_socket(self) -> Path:
         """Where ExaBGP's helper brings updates to the control process."""
         return self.run / "bgp.sock"

@@ -6,7 +6,8 @@ Rules that need a second value (duplicates, coverage) are in semantics.py. Calle
 next hops by the CLI's side, which must start without pydantic: it is imported where a value is refused.
 
 Standards: AS numbers RFC 7607, 6793 section 9, 7300; BGP identifier RFC 6286; hold time RFC 4271 4.2;
-restart time RFC 4724 section 3; subnet-router anycast RFC 4291 2.6.1; /31 and /127 links RFC 3021, 6164.
+restart time RFC 4724 section 3; subnet-router anycast RFC 4291 2.6.1; /31 and /127 links RFC 3021, 6164;
+communities RFC 1997, 8092, well-known ones RFC 8326, 7999.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dpdkrouter.config.devices import Device, parse_device
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Prefix = IPv4Network | IPv6Network
+Community = int | tuple[int, int, int]
 T = TypeVar("T")
 
 PROBLEM = "config"  # pydantic's error type for what a rule refuses; its context holds `allowed`
@@ -254,6 +257,32 @@ def _listen(value: object) -> Listen | None:
     return Listen(IPv6Address(match[1]) if match[1] else IPv4Address(match[2]), int(match[3]))
 
 
+WELL_KNOWN = {  # RFC 1997, 8326, 7999
+    "graceful-shutdown": 0xFFFF0000,
+    "blackhole": 0xFFFF029A,
+    "no-export": 0xFFFFFF01,
+    "no-advertise": 0xFFFFFF02,
+    "no-export-subconfed": 0xFFFFFF03,
+}
+
+
+def _community(value: object) -> Community:
+    if text(value) in WELL_KNOWN:
+        return WELL_KNOWN[text(value)]
+    if re.fullmatch(r"(0|[1-9][0-9]{0,9})(:(0|[1-9][0-9]{0,9})){1,2}", text(value)) is None:
+        raise RefusedError
+    parts = tuple(int(part) for part in text(value).split(":"))
+    if max(parts) > (0xFFFF if len(parts) == 2 else 0xFFFFFFFF):
+        raise RefusedError
+    return parts[0] << 16 | parts[1] if len(parts) == 2 else (parts[0], parts[1], parts[2])
+
+
+def _path(value: object) -> Path:
+    if not text(value).startswith("/") or not text(value).isprintable():
+        raise RefusedError
+    return Path(text(value))
+
+
 def _argument(value: object) -> str:
     if not text(value).isprintable() or not value:
         raise RefusedError
@@ -292,3 +321,10 @@ LISTEN = Rule('"ADDRESS:PORT" such as "127.0.0.1:9436" or "[::1]:9436", or "" fo
 ARGUMENT = Rule("a string of printable characters, not empty", _argument)
 DESCRIPTION = Rule("a string of at most 128 printable characters", _line)
 FAMILY = choice("ipv4", "ipv6")
+PATH = Rule("an absolute path", _path)
+VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")
+LIST_NAME = pattern(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a string of 1 to 64 of letters, digits, _ . -, not beginning with . or -"
+)
+POLICY_NAME = Rule('the name of a policy, "accept" or "reject"', LIST_NAME.convert)
+COMMUNITY = Rule('a community such as "65000:100" or "65000:1:2", or one of ' + ", ".join(WELL_KNOWN), _community)

@@ -11,50 +11,18 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, WrapValidator
+from pydantic import Field, PrivateAttr, WrapValidator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dpdkrouter.config import rules
+from dpdkrouter.config.base import Table, array, short_form
+from dpdkrouter.config.bgp import MAX_MEMBERS, Bgp
 from dpdkrouter.config.devices import Device
 from dpdkrouter.config.locate import KeyPath, line_of
 from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
-MAX_MEMBERS = 64  # DR_MAX_MEMBERS
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """Makes a tuple of TOML's array; `words` completes "must be an array of"."""
-
-    words: str
-    low: int = 0
-    high: int | None = None
-
-    def check(self, value: object) -> tuple[object, ...]:
-        """The array's entries; raises what pydantic collects."""
-        if not isinstance(value, list):
-            raise rules.refusal(f"must be an array of {self.words}")
-        if len(value) < self.low or (self.high is not None and len(value) > self.high):
-            raise rules.refusal(f"must have {self.count} entries")
-        return tuple(value)
-
-    @property
-    def count(self) -> str:
-        """The allowed number of entries."""
-        return f"at least {self.low}" if self.high is None else f"between {self.low} and {self.high}"
-
-
-def array(words: str, low: int = 0, high: int | None = None) -> BeforeValidator:
-    """A validator before a tuple's own: see Array."""
-    return BeforeValidator(Array(words, low, high).check)
-
-
-class Table(BaseModel):
-    """Base of all tables of the file."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Router(Table):
@@ -127,12 +95,8 @@ class NextHop(Table):
 
 def _next_hop(value: Any, handler: ModelWrapValidatorHandler[NextHop]) -> NextHop:
     """Takes `"192.0.2.9"` for `{ address = "192.0.2.9" }`."""
-    if isinstance(value, str):
-        rules.HOST_ADDRESS.check(value)
-        return handler({"address": value})
-    if not isinstance(value, dict):
-        raise rules.refusal("must be an address, or a table { address = ..., weight = ... }")
-    return handler(value)
+    allowed = "must be an address, or a table { address = ..., weight = ... }"
+    return short_form(value, handler, "address", rules.HOST_ADDRESS, allowed)
 
 
 class Route(Table):
@@ -154,42 +118,6 @@ class Neighbor(Table):
     port: Annotated[str, rules.PORT_REFERENCE] = Field(description="port the neighbour is on")
     address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address within a prefix of that port")
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
-
-
-Family = Annotated[str, rules.FAMILY]
-
-
-class BgpNeighbor(Table):
-    """[[bgp.neighbor]]"""
-
-    address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address of the peer")
-    asn: Annotated[int, rules.AS_NUMBER] = Field(description="the peer's autonomous system number")
-    local_address: Annotated[Address | None, rules.HOST_ADDRESS] = Field(
-        None,
-        description="own address of the session; default: that of the port whose prefix covers the peer",
-    )
-    families: Annotated[tuple[Family, ...] | None, array("families", 1, 2)] = Field(
-        None, description="address families exchanged; default: the family of `address`"
-    )
-    passive: Annotated[bool, rules.BOOLEAN] = Field(False, description="true: wait for the peer to connect")
-    hold_time: Annotated[int, rules.whole(3, 65535, also=(0,))] = Field(
-        90, description="seconds without a message after which the session is lost; 0: never"
-    )
-    description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `bgp summary`")
-
-
-class Bgp(Table):
-    """[bgp]"""
-
-    announce: Annotated[tuple[Annotated[Prefix, rules.PREFIX], ...], array("prefixes")] = Field(
-        (), description="prefixes announced to every neighbour with their family"
-    )
-    restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
-        120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
-    )
-    neighbors: Annotated[tuple[BgpNeighbor, ...], array("tables: write [[bgp.neighbor]]")] = Field(
-        (), alias="neighbor", description="the BGP peers"
-    )
 
 
 class TableSizes(Table):

@@ -6,9 +6,11 @@ contradiction between two entries is reported at the later one and names the fir
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 
+from dpdkrouter.config.bgp import BgpNeighbor
 from dpdkrouter.config.locate import KeyPath, render
+from dpdkrouter.config.policies import check_policies
 from dpdkrouter.config.rules import Address, Prefix, end_of_subnet
-from dpdkrouter.config.schema import BgpNeighbor, Config
+from dpdkrouter.config.schema import Config
 from dpdkrouter.config.topology import Topology, family
 
 Contradiction = tuple[KeyPath, str]
@@ -40,8 +42,10 @@ def check_repetition(config: Config) -> Found:
     yield from _repeated((("neighbor", i, "address"), n.address) for i, n in enumerate(config.neighbors))
     if config.bgp is None:
         return
-    yield from _repeated((("bgp", "announce", i), prefix) for i, prefix in enumerate(config.bgp.announce))
+    yield from _repeated((("bgp", "announce", i), one.prefix) for i, one in enumerate(config.bgp.announce))
     yield from _repeated((("bgp", "neighbor", i, "address"), n.address) for i, n in enumerate(config.bgp.neighbors))
+    yield from _repeated((("bgp", "prefix_list", i, "name"), n.name) for i, n in enumerate(config.bgp.prefix_lists))
+    yield from _repeated((("bgp", "policy", i, "name"), n.name) for i, n in enumerate(config.bgp.policies))
     for i, neighbor in enumerate(config.bgp.neighbors):
         yield from _repeated(
             (("bgp", "neighbor", i, "families", j), name) for j, name in enumerate(neighbor.families or ())
@@ -145,11 +149,11 @@ def check_bgp(config: Config, topology: Topology) -> Found:
         for key, allowed in _session(neighbor, topology):
             yield ("bgp", "neighbor", i, *key), allowed
     spoken = {name for n in bgp.neighbors for name in n.families or (family(n.address),)}
-    for i, prefix in enumerate(bgp.announce):
-        if bgp.neighbors and family(prefix) not in spoken:
+    for i, announced in enumerate(bgp.announce):
+        if bgp.neighbors and family(announced.prefix) not in spoken:
             yield (
                 ("bgp", "announce", i),
-                f"must be of a family that a neighbour has; none has {family(prefix)}",
+                f"must be of a family that a neighbour has; none has {family(announced.prefix)}",
             )
 
 
@@ -191,7 +195,7 @@ def check_table(config: Config) -> Found:
 def contradictions(config: Config) -> Found:
     """All that contradicts something else in a configuration."""
     topology = Topology.of(config)
-    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_table)
+    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_table, check_policies)
     with_links: tuple[Callable[[Config, Topology], Found], ...] = (
         check_ports,
         check_routes,

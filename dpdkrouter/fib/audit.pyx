@@ -15,7 +15,6 @@ none of that, and may mend (mend.pyx). Nothing is written otherwise. Memory: a m
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from dpdkrouter.fib.mend cimport Mender
 from dpdkrouter.fib.reader cimport FibReader
 from dpdkrouter.fib.rules cimport cover6, find4, find6, mask4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, same_root6, word6
@@ -43,7 +42,8 @@ cdef enum:
     BUCKETS6 = 1 << 16     # of the lengths in use below a /32
     ROOT = 1 << 24
     RULE_WORK = 8          # of a root entry's
-    GROUP_WORK = 1000
+    GROUP_WORK = 1000      # of a group of one member
+    MULTI_WORK = 30000
     LISTED = 100
 
 STEP = 200_000
@@ -124,9 +124,7 @@ cdef class SegmentAudit:
         elif self.now.phase == LEAVES6:
             self._next(self._leaves6(work // (4 * RULE_WORK) + 1))
         elif self.now.phase == GROUPS:
-            end = min(self.now.at + work // GROUP_WORK + 1, <uint64_t>self.header.max_groups + 1)
-            self._groups(end)
-            self._next(end > self.header.max_groups)
+            self._next(self._groups(work))
         return 0
 
     def _next(self, bint over):
@@ -356,7 +354,7 @@ cdef class SegmentAudit:
             else:
                 self.note(6, hi, lo, (rule.word & 0xFF) - 1, "at an end of this rule the table shows another one")
                 if self.mender is not None:
-                    self.mended += self.mender.leaf6(where[1], where[2])
+                    self.mended += self.mender.answer6(where[1], where[2])
         self.now.at = end
 
     cdef uint64_t bad_rule6(self, uint64_t at, uint64_t end, uint64_t *where) noexcept nogil:
@@ -401,7 +399,7 @@ cdef class SegmentAudit:
                 self.note(6, hi, lo, leaf.bits,
                           "damaged node" if leaf.broken else "the table shows what no rule says")
                 if self.mender is not None:
-                    self.mended += self.mender.leaf6(hi, lo)
+                    self.mended += self.mender.answer6(hi, lo)
             lo = leaf.last_lo + <uint64_t>1
             hi = leaf.last_hi + <uint64_t>(lo == 0)
             self.now.at, self.now.lo = hi, lo
@@ -425,21 +423,24 @@ cdef class SegmentAudit:
 
     # -- groups --
 
-    def _groups(self, uint64_t end):
+    def _groups(self, int64_t work):
+        """Groups from where the walk stands; whether the last one was among them."""
         cdef const dr_group_key *key = <const dr_group_key *>(<const uint8_t *>self.header
                                                               + self.header.group_keys.offset)
-        cdef uint64_t group
-        for group in range(max(1, self.now.at), end):
-            if not key[group].members:
-                continue
-            what, own = self._group(group, key[group].members)
-            if what:
-                self.wrong += 1
-                if len(self.differences) < LISTED:
-                    self.differences.append(Difference(0, b"", int(group), what))
-                if self.mender is not None and what != "damaged key":
-                    self.mended += self.mender.group(group, own)
-        self.now.at = end
+        cdef uint64_t group = max(1, self.now.at)
+        while group <= self.header.max_groups and work > 0:
+            if key[group].members:
+                work -= MULTI_WORK if key[group].members > 1 else GROUP_WORK
+                what, own = self._group(group, key[group].members)
+                if what:
+                    self.wrong += 1
+                    if len(self.differences) < LISTED:
+                        self.differences.append(Difference(0, b"", int(group), what))
+                    if self.mender is not None and what != "damaged key":
+                        self.mended += self.mender.group(group, own)
+            group += 1
+        self.now.at = group
+        return group > self.header.max_groups
 
     def _group(self, uint32_t group, int members):
         """(what is wrong with a group, or an empty text; whether its bucket block, if it has one, is its own)."""

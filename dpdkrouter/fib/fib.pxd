@@ -13,3 +13,4 @@ cdef class Fib(Writer):
     cdef int check_group(self, Py_ssize_t i, uint16_t group, uint8_t source) except -1
     cdef object apply_checked(self, int family, const uint8_t[::1] prefixes, const uint8_t[::1] lengths,
                               const uint16_t[::1] groups, const uint8_t[::1] sources, Py_ssize_t n)
+    cdef void fetch(self, int family, const uint8_t *prefix, int length) noexcept

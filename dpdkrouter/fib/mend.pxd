@@ -10,7 +10,7 @@ cdef class Mender:
     cdef int entry4(self, uint32_t index, bint own_block) except -1
     cdef int drop4(self, uint64_t slot) except -1
     cdef int drop6(self, uint64_t slot) except -1
-    cdef int leaf6(self, uint64_t hi, uint64_t lo) except -1
+    cdef int answer6(self, uint64_t hi, uint64_t lo) except -1
     cdef int group(self, uint32_t group, bint own_block) except -1
     cdef int put_within4(self, uint32_t index) except -1
     cdef int put_within6(self, uint64_t first_hi, uint64_t first_lo, uint64_t last_hi, uint64_t last_lo,

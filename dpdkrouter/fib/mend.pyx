@@ -92,7 +92,7 @@ cdef class Mender:
         self.writer.end()
         return 1
 
-    cdef int leaf6(self, uint64_t hi, uint64_t lo) except -1:
+    cdef int answer6(self, uint64_t hi, uint64_t lo) except -1:
         """Set the leaf that answers for an address to the longest rule that covers all of it, then put those within
         it in again.
         """

@@ -242,7 +242,7 @@ class _Reader:
     def _section(self) -> tuple[bytes, int, bytes]:
         tag, records, length, packed_length, crc = self._head(_SECTION, "a section")
         each = _ROUTE_BYTES.get(_TAGS.get(tag, 0), 0)
-        if records > _MAX_RECORDS and tag != _END or length > _MAX_USES_BYTES or each and length != records * each:
+        if (records > _MAX_RECORDS and tag != _END) or length > _MAX_USES_BYTES or (each and length != records * each):
             raise self._wrong(f"damaged: section {tag!r} of {records} records says it has {length} bytes")
         packed = self._take(packed_length, f"section {tag!r}")
         unpacker = zlib.decompressobj()

@@ -1,9 +1,9 @@
 """The decision for one prefix: RFC 4271 section 9.1.2.2 step by step, and the order between sources.
 
-First every path that may not be used is set aside (loops, RFC 4271 9.1.2 and RFC 4456 8; next hop not
-reachable). BGP paths, eBGP and iBGP together, are decided by the RFC; what wins stands for BGP against the
-other sources, at the place of eBGP or iBGP that it came by. So local preference rules over eBGP against
-iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
+First every path that may not be used is set aside (refused by the import filter; loops, RFC 4271 9.1.2 and
+RFC 4456 8; next hop not reachable). BGP paths, eBGP and iBGP together, are decided by the RFC; what wins stands
+for BGP against the other sources, at the place of eBGP or iBGP that it came by. So local preference rules over
+eBGP against iBGP, as the RFC wants, and kernel routes lie between the two, as the design wants.
 
 Each step drops every path that is not as good as the best one in that step and writes the step into the
 path it dropped; this is the reason that show commands print. MED is compared within each neighbouring AS
@@ -14,7 +14,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from dpdkrouter.rib.enums cimport Source, Step
 from dpdkrouter.rib.records cimport (
-    NONE, PATH_BEST, PATH_MULTIPATH, AttrRecord, HopRecord, Node, OriginRecord, PathRecord,
+    NONE, PATH_BEST, PATH_MULTIPATH, PATH_REJECTED, AttrRecord, HopRecord, Node, OriginRecord, PathRecord,
 )
 
 
@@ -28,6 +28,7 @@ ctypedef struct Contest:
     uint32_t chosen        # size of that set
     uint32_t multipath
     bint relaxed           # multipath over different AS paths of equal length
+    bint any_as            # MED is compared between paths of different neighbouring ASes, too
 
 
 cdef inline uint64_t step_key(const Contest* c, uint32_t path, Step step) noexcept nogil:
@@ -76,7 +77,7 @@ cdef inline uint32_t eliminate(const Contest* c, uint32_t* list_, uint32_t n, St
 
 
 cdef inline uint32_t eliminate_med(const Contest* c, uint32_t* list_, uint32_t n) noexcept nogil:
-    """RFC 4271 9.1.2.2 c): drop a path when another of the same neighbouring AS has a lower MED."""
+    """RFC 4271 9.1.2.2 c): drop a path when another of the same neighbouring AS, or any_as, has a lower MED."""
     cdef uint32_t i, j, left = 0
     cdef const AttrRecord* a
     cdef const AttrRecord* b
@@ -91,7 +92,7 @@ cdef inline uint32_t eliminate_med(const Contest* c, uint32_t* list_, uint32_t n
         a = &c.attrs[c.paths[list_[i]].attr]
         for j in range(n):
             b = &c.attrs[c.paths[list_[j]].attr]
-            if b.neighbour_as == a.neighbour_as and b.med < a.med:
+            if (c.any_as or b.neighbour_as == a.neighbour_as) and b.med < a.med:
                 c.paths[list_[i]].step = Step.MED
                 break
     for i in range(n):
@@ -172,7 +173,9 @@ cdef inline uint32_t gather(Contest* c, uint32_t first) noexcept nogil:
         attr = &c.attrs[record.attr]
         record.flags &= ~(PATH_BEST | PATH_MULTIPATH)
         record.step = Step.PENDING
-        if attr.excluded:
+        if record.flags & PATH_REJECTED:
+            record.step = Step.POLICY
+        elif attr.excluded:
             record.step = attr.excluded
         elif not c.hops[attr.hopset].reachable:
             record.step = Step.NEXT_HOP

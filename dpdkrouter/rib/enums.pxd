@@ -18,18 +18,29 @@ cpdef enum Source:
 cpdef enum Step:
     PENDING = 0           # not decided yet
     BEST = 1              # lost nowhere
-    AS_LOOP = 2           # kept out: our own AS is in the AS path (RFC 4271 9.1.2)
-    ORIGINATOR_LOOP = 3   # kept out: ORIGINATOR_ID is ours (RFC 4456 8)
-    CLUSTER_LOOP = 4      # kept out: CLUSTER_LIST holds our id (RFC 4456 8)
-    NEXT_HOP = 5          # kept out: next hop not reachable (RFC 4271 9.1.2)
-    SOURCE = 6            # another source is preferred
-    LOCAL_PREF = 7
-    AS_PATH = 8
-    ORIGIN = 9
-    MED = 10
-    EBGP_OVER_IBGP = 11
-    METRIC = 12
-    ROUTER_ID = 13
-    CLUSTER_LIST = 14
-    PEER_ADDRESS = 15
-    PATH_ID = 16          # one peer's paths under ADD-PATH (RFC 7911): the lowest path id
+    POLICY = 2            # kept out: refused by the import policy or a check before it (RFC 4271 9.1.1)
+    AS_LOOP = 3           # kept out: our own AS is in the AS path (RFC 4271 9.1.2)
+    ORIGINATOR_LOOP = 4   # kept out: ORIGINATOR_ID is ours (RFC 4456 8)
+    CLUSTER_LOOP = 5      # kept out: CLUSTER_LIST holds our id (RFC 4456 8)
+    NEXT_HOP = 6          # kept out: next hop not reachable (RFC 4271 9.1.2)
+    SOURCE = 7            # another source is preferred
+    LOCAL_PREF = 8
+    AS_PATH = 9
+    ORIGIN = 10
+    MED = 11
+    EBGP_OVER_IBGP = 12
+    METRIC = 13
+    ROUTER_ID = 14
+    CLUSTER_LIST = 15
+    PEER_ADDRESS = 16
+    PATH_ID = 17          # one peer's paths under ADD-PATH (RFC 7911): the lowest path id
+
+
+cpdef enum Verdict:
+    UNFILTERED = 0        # the origin has no import filter
+    NO_POLICY = 1         # refused: an eBGP peer without a policy (RFC 8212)
+    BOGON = 2             # refused: special-purpose addresses (RFC 6890)
+    OWN = 3               # refused: a prefix of our own ports, or within one
+    TOO_LONG = 4          # refused: a prefix longer than those of the Internet's table
+    DEFAULT = 5           # no rule matched
+    RULE = 6              # and above: the policy's first rule, second, ...

@@ -13,18 +13,28 @@ class Source(IntFlag):
 class Step(IntFlag):
     PENDING = 0
     BEST = 1
-    AS_LOOP = 2
-    ORIGINATOR_LOOP = 3
-    CLUSTER_LOOP = 4
-    NEXT_HOP = 5
-    SOURCE = 6
-    LOCAL_PREF = 7
-    AS_PATH = 8
-    ORIGIN = 9
-    MED = 10
-    EBGP_OVER_IBGP = 11
-    METRIC = 12
-    ROUTER_ID = 13
-    CLUSTER_LIST = 14
-    PEER_ADDRESS = 15
-    PATH_ID = 16
+    POLICY = 2
+    AS_LOOP = 3
+    ORIGINATOR_LOOP = 4
+    CLUSTER_LOOP = 5
+    NEXT_HOP = 6
+    SOURCE = 7
+    LOCAL_PREF = 8
+    AS_PATH = 9
+    ORIGIN = 10
+    MED = 11
+    EBGP_OVER_IBGP = 12
+    METRIC = 13
+    ROUTER_ID = 14
+    CLUSTER_LIST = 15
+    PEER_ADDRESS = 16
+    PATH_ID = 17
+
+class Verdict(IntFlag):
+    UNFILTERED = 0
+    NO_POLICY = 1
+    BOGON = 2
+    OWN = 3
+    TOO_LONG = 4
+    DEFAULT = 5
+    RULE = 6

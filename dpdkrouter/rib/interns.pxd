@@ -11,6 +11,7 @@ cdef class Interns:
     cdef List touched_hops         # hop sets whose count of prefixes came from or went to 0
     cdef List resting_hops         # freed ids, not given out again before the next decision
     cdef bint reachability_changed  # some HopRecord has HOP_CHANGED
+    cdef uint32_t serial           # of the newest attribute set
     cdef uint32_t asn
     cdef uint32_t router_id
     cdef uint32_t cluster_id

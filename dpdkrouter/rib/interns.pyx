@@ -191,6 +191,8 @@ cdef class Interns:
         pool_reserve(&self.attr_pool, 1)
         list_reserve(&self.idle_attrs, self.attr_pool.capacity)
         record.hopset = self._packed_hops(packed)
+        self.serial += 1
+        record.serial = self.serial
         hops_of(self)[record.hopset].attr_refs += 1
         attr_id = pool_take(&self.attr_pool)
         attrs_of(self)[attr_id] = record

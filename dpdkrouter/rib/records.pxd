@@ -16,6 +16,7 @@ cdef enum:
     PATH_STALE = 2
     PATH_BEST = 4
     PATH_MULTIPATH = 8
+    PATH_REJECTED = 16     # refused by the origin's import filter: as it was received, takes part in nothing
     # Node.state: the low bits hold the Loc-RIB's source
     NODE_SOURCE = 0x0F
     NODE_DIRTY = 0x80
@@ -41,7 +42,7 @@ ctypedef struct Node:
     uint8_t state
 
 
-# A path in an Adj-RIB-In: 20 bytes.
+# A path in an Adj-RIB-In: 24 bytes.
 ctypedef struct PathRecord:
     uint32_t next
     uint32_t node
@@ -50,6 +51,7 @@ ctypedef struct PathRecord:
     uint16_t origin
     uint8_t flags
     uint8_t step
+    uint16_t verdict       # of the origin's import filter
 
 
 # The part of an attribute set that the decision reads.
@@ -60,6 +62,7 @@ ctypedef struct AttrRecord:
     uint32_t med
     uint32_t neighbour_as
     uint32_t originator_id  # 0: none
+    uint32_t serial        # tells this set from earlier ones of the same id
     uint64_t path_hash     # of the AS path: equal paths, for multipath that is not relaxed
     uint16_t path_length
     uint16_t cluster_length
@@ -82,6 +85,11 @@ ctypedef struct OriginRecord:
     uint64_t best[2]
     uint64_t stale[2]
     uint64_t looped[2]
+    uint64_t rejected[2]
+    uint64_t limit[2]      # paths that are taken; 0: any number
+    uint64_t over[2]       # announcements beyond it, which were not taken
+    uint64_t* by_verdict[2]  # ImportFilter.paths; NULL: no filter
+    const uint8_t* accepts   # ImportFilter.accepts, by verdict
     uint32_t router_id
     uint32_t address_rank  # place of the peer's address among all peers' addresses
     uint8_t source         # 0: not in use

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dpdkrouter.rib.batch cimport Batch
+from dpdkrouter.rib.imports cimport ImportFilter
 from dpdkrouter.rib.index cimport Index
 from dpdkrouter.rib.interns cimport Interns
 from dpdkrouter.rib.records cimport List, Node, OriginRecord, PathRecord, Pool
@@ -23,6 +24,7 @@ cdef class Store:
     cdef uint32_t origin_capacity
     cdef uint32_t origin_size
     cdef list origin_addresses   # origin id -> peer address or None
+    cdef list filters            # origin id -> ImportFilter or None
     cdef list free_origins
     cdef list resting_origins    # removed since the last decision
     cdef readonly Interns interns
@@ -36,7 +38,8 @@ cdef class Store:
         self, Batch batch, uint16_t origin, const uint32_t[::1] chosen, const List* ids
     ) except? 0xFFFFFFFFFFFFFFFF
     cdef void _apply_all(
-        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr, uint64_t* changed
+        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr,
+        const uint16_t* verdicts, uint64_t* changed
     ) noexcept
     cdef uint64_t _drop_all(self, int which, uint16_t origin, uint8_t flags) noexcept
 

@@ -4,6 +4,7 @@ from typing_extensions import Buffer
 
 from dpdkrouter.rib.attributes import Attributes
 from dpdkrouter.rib.enums import Source
+from dpdkrouter.rib.imports import ImportFilter
 from dpdkrouter.rib.interns import Interns
 
 class Store:
@@ -16,11 +17,21 @@ class Store:
         cluster_id: int | None = None,
         multipath: int = 1,
         relaxed: bool = False,
+        any_as: bool = False,
     ) -> Self: ...
     def add_origin(
-        self, source: Source, *, peer_address: str | None = None, router_id: int = 0, asn: int = 0
+        self,
+        source: Source,
+        *,
+        peer_address: str | None = None,
+        router_id: int = 0,
+        asn: int = 0,
+        imports: ImportFilter | None = None,
+        limits: tuple[int, int] = (0, 0),
     ) -> int: ...
     def remove_origin(self, origin_id: int) -> int: ...
+    def size_of(self, origin_id: int) -> tuple[tuple[int, int], tuple[int, int]]: ...
+    def import_filter(self, origin_id: int) -> ImportFilter | None: ...
     def attributes(self, attributes: Attributes) -> int: ...
     def announce(
         self,

@@ -16,11 +16,12 @@ from libc.string cimport memset
 
 from dpdkrouter.rib.batch cimport Batch, batch_path_id, load_address
 from dpdkrouter.rib.enums cimport Source
+from dpdkrouter.rib.imports cimport ImportFilter
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_insert, index_reserve
 from dpdkrouter.rib.interns cimport Interns, attrs_of
 from dpdkrouter.rib.records cimport (
-    NODE_DIRTY, NONE, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, List, Node, OriginRecord,
-    PathRecord, list_push, list_reserve, pool_give, pool_reserve, pool_take,
+    NODE_DIRTY, NONE, PATH_REJECTED, PATH_STALE, PATH_USED, RECORD_LISTED, RECORD_USED, AttrRecord, List, Node,
+    OriginRecord, PathRecord, list_push, list_reserve, pool_give, pool_reserve, pool_take,
 )
 
 import os
@@ -78,7 +79,9 @@ cdef inline uint32_t find_path(
 
 
 cdef class Store:
-    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    def __cinit__(
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+    ):
         cdef int i
         cdef uint64_t seed = int.from_bytes(os.urandom(8), "little")
         self.interns = Interns(asn, router_id, router_id if cluster_id is None else cluster_id)
@@ -88,6 +91,7 @@ cdef class Store:
             self.tables[i].index.seed = seed
         self.origin_size = 1
         self.origin_addresses = [None]
+        self.filters = [None]
         self.free_origins = []
         self.resting_origins = []
 
@@ -102,8 +106,13 @@ cdef class Store:
 
     # ---- origins
 
-    def add_origin(self, source, *, peer_address=None, router_id=0, asn=0):
-        """A new, empty Adj-RIB-In; its id is given out again some time after remove_origin."""
+    def add_origin(self, source, *, peer_address=None, router_id=0, asn=0, imports=None, limits=(0, 0)):
+        """A new, empty Adj-RIB-In; its id is given out again some time after remove_origin.
+
+        imports: the ImportFilter of what it says, its own; None: all is taken as it comes. limits: how many paths
+        of each family it may have, 0: any number.
+        """
+        cdef ImportFilter filter_ = imports
         cdef OriginRecord* moved
         cdef uint32_t origin_id, capacity
         if not Source.CONNECTED <= source <= Source.IBGP:
@@ -128,10 +137,17 @@ cdef class Store:
             origin_id = self.origin_size
             self.origin_size += 1
             self.origin_addresses.append(None)
+            self.filters.append(None)
         memset(&self.origins[origin_id], 0, sizeof(OriginRecord))
         self.origins[origin_id].source = source
         self.origins[origin_id].router_id = router_id
+        self.origins[origin_id].limit[0], self.origins[origin_id].limit[1] = limits
         self.origin_addresses[origin_id] = peer_address
+        self.filters[origin_id] = filter_
+        if filter_ is not None:
+            self.origins[origin_id].by_verdict[0] = filter_.paths[0]
+            self.origins[origin_id].by_verdict[1] = filter_.paths[1]
+            self.origins[origin_id].accepts = filter_.accepts
         self._rank_addresses()
         return origin_id
 
@@ -147,8 +163,21 @@ cdef class Store:
         count = self.flush(origin_id)
         self.origins[<uint32_t>origin_id].source = 0
         self.origin_addresses[origin_id] = None
+        self.filters[origin_id] = None
         self.resting_origins.append(origin_id)
         return count
+
+    def size_of(self, origin_id):
+        """(paths, announcements that were not taken for its limits) of an origin, each as (IPv4, IPv6)."""
+        cdef const OriginRecord* record
+        self._check_origin("size_of", origin_id)
+        record = &self.origins[<uint32_t>origin_id]
+        return (record.paths[0], record.paths[1]), (record.over[0], record.over[1])
+
+    def import_filter(self, origin_id):
+        """The filter that add_origin was given."""
+        self._check_origin("import_filter", origin_id)
+        return self.filters[origin_id]
 
     cdef int _check_origin(self, str what, object origin_id) except -1:
         if not (isinstance(origin_id, int) and 0 < origin_id < self.origin_size
@@ -234,21 +263,28 @@ cdef class Store:
     ) except? 0xFFFFFFFFFFFFFFFF:
         """Reserve, then apply. attrs: the attribute set of each element; NULL: attr is that of all. 0 withdraws."""
         cdef Table* table = &self.tables[0 if batch.width == 4 else 1]
+        cdef ImportFilter filter_ = self.filters[origin]
+        cdef const uint16_t* verdicts = NULL
         cdef uint64_t changed = 0
+        if filter_ is not None and (attrs != NULL or attr != 0):
+            filter_.judge(batch, attrs, attr, self.interns)
+            attrs, verdicts = filter_.attrs, filter_.verdicts
         if attrs != NULL or attr != 0:
             pool_reserve(&table.nodes, batch.size)
             pool_reserve(&table.paths, batch.size)
             list_reserve(&table.dirty, table.nodes.capacity)
             index_reserve(&table.index, batch.size)
-        self._apply_all(table, batch, origin, attrs, attr, &changed)
+        self._apply_all(table, batch, origin, attrs, attr, verdicts, &changed)
         return changed
 
     cdef void _apply_all(
-        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr, uint64_t* changed
+        self, Table* table, Batch batch, uint16_t origin, const uint32_t* attrs, uint32_t attr,
+        const uint16_t* verdicts, uint64_t* changed
     ) noexcept:
         cdef Key keys[AHEAD]
         cdef Py_ssize_t i, start, count
         cdef uint64_t slot
+        cdef uint16_t verdict = 0
         for start in range(0, batch.size, AHEAD):
             count = min(AHEAD, batch.size - start)
             for i in range(count):
@@ -264,7 +300,11 @@ cdef class Store:
                 if attrs != NULL:
                     attr = attrs[start + i]
                 if attr:
-                    changed[0] += put_path(self, table, &keys[i], origin, batch_path_id(batch, start + i), attr)
+                    if verdicts != NULL:
+                        verdict = verdicts[start + i]
+                    changed[0] += put_path(
+                        self, table, &keys[i], origin, batch_path_id(batch, start + i), attr, verdict
+                    )
                 else:
                     changed[0] += take_path(self, table, &keys[i], origin, batch_path_id(batch, start + i))
 
@@ -314,8 +354,15 @@ cdef class Store:
         return dropped
 
 
+cdef inline void count_verdict(OriginRecord* owner, int which, const PathRecord* path, int step) noexcept nogil:
+    owner.rejected[which] += step if path.flags & PATH_REJECTED else 0
+    if owner.by_verdict[which] != NULL:
+        owner.by_verdict[which][path.verdict] += step
+
+
 cdef inline bint put_path(
-    Store store, Table* table, const Key* key, uint16_t origin, uint32_t path_id, uint32_t attr
+    Store store, Table* table, const Key* key, uint16_t origin, uint32_t path_id, uint32_t attr,
+    uint16_t verdict
 ) noexcept:
     """Put a path in place of the origin's earlier one; returns whether it is new or changed."""
     cdef OriginRecord* owner = &store.origins[origin]
@@ -324,32 +371,42 @@ cdef inline bint put_path(
     cdef uint32_t node = index_find(&table.index, nodes_of(table), key.hi, key.lo, key.length, key.tag)
     cdef Node* record
     cdef PathRecord* known
+    if node != NONE:
+        path = find_path(table, node, origin, path_id, &before, &depth)
+    if path == NONE and owner.limit[which] and owner.paths[which] >= owner.limit[which]:
+        owner.over[which] += 1
+        return False
     if node == NONE:
         node = pool_take(&table.nodes)
         record = &nodes_of(table)[node]
         memset(record, 0, sizeof(Node))
         record.hi, record.lo, record.length = key.hi, key.lo, key.length
         index_insert(&table.index, key.tag, node)
-    else:
-        path = find_path(table, node, origin, path_id, &before, &depth)
     if path != NONE:
         known = &paths_of(table)[path]
         if known.flags & PATH_STALE:
             known.flags &= ~PATH_STALE
             owner.stale[which] -= 1
-        if known.attr == attr:
+        if known.attr == attr and known.verdict == verdict:
             return False
         owner.looped[which] -= attrs_of(store.interns)[known.attr].excluded != 0
+        count_verdict(owner, which, known, -1)
         attr_give(store.interns, known.attr)
         known.attr = attr
     else:
         path = pool_take(&table.paths)
-        paths_of(table)[path] = PathRecord(nodes_of(table)[node].paths, node, attr, path_id, origin, PATH_USED, 0)
+        known = &paths_of(table)[path]
+        known[0] = PathRecord(nodes_of(table)[node].paths, node, attr, path_id, origin, PATH_USED, 0, 0)
         nodes_of(table)[node].paths = path
         owner.paths[which] += 1
         if depth + 1 > table.longest:
             table.longest = depth + 1
     owner.looped[which] += attrs_of(store.interns)[attr].excluded != 0
+    known.verdict = verdict
+    known.flags &= ~PATH_REJECTED
+    if owner.accepts != NULL and not owner.accepts[verdict]:
+        known.flags |= PATH_REJECTED
+    count_verdict(owner, which, known, 1)
     attr_take(store.interns, attr)
     mark_dirty(table, node)
     return True
@@ -385,6 +442,7 @@ cdef inline void drop_path(Store store, Table* table, uint32_t path, uint32_t be
     owner.paths[which] -= 1
     owner.stale[which] -= (record.flags & PATH_STALE) != 0
     owner.looped[which] -= attrs_of(store.interns)[record.attr].excluded != 0
+    count_verdict(owner, which, record, -1)
     attr_give(store.interns, record.attr)
     mark_dirty(table, record.node)
     record.flags = 0

@@ -20,7 +20,8 @@ from dpdkrouter.rib.decision cimport Contest, decide_prefix
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_remove
 from dpdkrouter.rib.interns cimport attrs_of, hops_of
 from dpdkrouter.rib.records cimport (
-    HOP_CHANGED, NODE_DIRTY, NODE_FREE, NODE_SOURCE, NONE, PATH_BEST, PATH_MULTIPATH, PATH_STALE, PATH_USED,
+    HOP_CHANGED, NODE_DIRTY, NODE_FREE, NODE_SOURCE, NONE, PATH_BEST, PATH_MULTIPATH, PATH_REJECTED,
+    PATH_STALE, PATH_USED,
     RECORD_LISTED, AttrRecord, HopRecord, Node, PathRecord, list_push, list_reserve, pool_give,
 )
 from dpdkrouter.rib.store cimport Store, Table, nodes_of, paths_of
@@ -38,14 +39,18 @@ cdef class Rib(Store):
     """The RIB of one router.
 
     asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how
-    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too.
+    many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too. any_as: MED
+    is compared between paths of different neighbouring ASes, too.
     """
 
-    def __cinit__(self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False):
+    def __cinit__(
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+    ):
         if not 1 <= multipath <= 1024:
             raise ValueError(f"multipath {multipath} is out of range, allowed: 1 to 1024")
         self.multipath = multipath
         self.relaxed = relaxed
+        self.any_as = any_as
 
     def __dealloc__(self):
         free(self.candidates.items)
@@ -100,6 +105,7 @@ cdef class Rib(Store):
         contest.equal = self.equal.items
         contest.multipath = self.multipath
         contest.relaxed = self.relaxed
+        contest.any_as = self.any_as
         return 0
 
     cdef object _decide_family(self, Table* table, int width):
@@ -252,6 +258,15 @@ cdef class Rib(Store):
         return index_find(&table.index, nodes_of(table), hi, lo, length,
                           hash_prefix(table.index.seed, hi, lo, length))
 
+    def best_source(self, family, prefix, length):
+        """The source of the best route to exactly this prefix (packed, network order), 0: there is none."""
+        cdef Table* table = &self.tables[0 if family == 4 else 1]
+        cdef uint32_t node
+        if family not in (4, 6):
+            raise ValueError(f"best_source: family {family!r} is unknown, allowed: 4 and 6")
+        node = self._find(table, bytes(prefix), length)
+        return 0 if node == NONE or nodes_of(table)[node].hopset == NONE else nodes_of(table)[node].state & NODE_SOURCE
+
     def paths(self, family, prefix, length):
         """Every path of a prefix (packed, network order), the best first, with the step that dropped it."""
         cdef Table* table = &self.tables[0 if family == 4 else 1]
@@ -272,11 +287,16 @@ cdef class Rib(Store):
                 self.origin_addresses[record.origin], record.path_id, record.attr,
                 self.interns.attributes_of(record.attr), bool(hop.reachable),
                 hop.metric if hop.reachable else 0, bool(record.flags & PATH_STALE),
-                bool(record.flags & PATH_BEST), bool(record.flags & PATH_MULTIPATH), Step(record.step),
+                bool(record.flags & PATH_BEST), bool(record.flags & PATH_MULTIPATH),
+                bool(record.flags & PATH_REJECTED), Step(record.step), self._verdict(record),
             ))
             path = record.next
         found.sort(key=lambda one: (not one.best, not one.multipath, -one.step, one.origin_id, one.path_id))
         return found
+
+    cdef str _verdict(self, const PathRecord* path):
+        filter_ = self.filters[path.origin]
+        return "" if filter_ is None else filter_.text(path.verdict)
 
     def walk(self, family, *, origin=None, best_only=True, after=None, limit=1000):
         """Up to about `limit` paths, from where the chunk before ended (`after`), in no order.
@@ -326,6 +346,7 @@ cdef class Rib(Store):
             one = OriginCounts(
                 i, source, self.origin_addresses[i], pair(self.origins[i].paths), pair(self.origins[i].best),
                 pair(self.origins[i].stale), pair(self.origins[i].looped),
+                pair(self.origins[i].rejected),
             )
             origins.append(one)
             sources.setdefault(source, []).append(one)

@@ -63,7 +63,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One path of a prefix; `step` is where the decision dropped it, as the decision itself noted."""
+    """One path of a prefix; `step` is where the decision dropped it, as the decision itself noted.
+
+    verdict: what the origin's import filter said of it; attributes are those it gave, or of a rejected path as received.
+    """
 
     origin_id: int
     source: Source
@@ -76,7 +79,9 @@ class Path:
     stale: bool
     best: bool
     multipath: bool
+    rejected: bool
     step: Step
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class OriginCounts:
-    """Paths of one Adj-RIB-In, as (IPv4, IPv6). looped: kept out for an AS, originator or cluster loop."""
+    """Paths of one Adj-RIB-In, as (IPv4, IPv6). looped: kept out for an AS, originator or cluster loop; rejected:
+    by the import filter.
+    """
 
     origin_id: int
     source: Source
@@ -107,6 +114,7 @@ class OriginCounts:
     best: tuple[int, int]
     stale: tuple[int, int]
     looped: tuple[int, int]
+    rejected: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

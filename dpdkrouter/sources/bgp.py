@@ -32,16 +32,22 @@ from dpdkrouter.bgp.events import (
     RefreshMark,
     Update,
 )
+from dpdkrouter.bgp.limits import CEASE, CEASE_MAX_PREFIXES, LimitState
 from dpdkrouter.bgp.session import fault_text, notification_text
+from dpdkrouter.errors import RequestError
 from dpdkrouter.rib.attributes import Attributes, NextHop, Origin, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source
+from dpdkrouter.rib.imports import ImportFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
     from dpdkrouter.bgp.events import Capabilities, Event, PeerState
+    from dpdkrouter.bgp.exports import Exports
+    from dpdkrouter.bgp.limits import Limits
+    from dpdkrouter.bgp.policies import PeerRules
     from dpdkrouter.bgp.session import Sessions
     from dpdkrouter.rib.table import Rib
 
@@ -75,10 +81,10 @@ def attributes_of(found: BgpAttributes) -> Attributes:
 class _Peer:
     settings: BgpPeer
     origin: int
+    limit: LimitState
     router_id: int = 0
     up: bool = False
     capabilities: Capabilities | None = None
-    restarts: bool = False  # graceful restart was negotiated
     restarting: bool = False  # its session was lost gracefully and has not come back
     ends: bool = False  # it marks the end of what it is sending now
     sweep_at: float | None = None  # when stale routes go if nothing refreshes them
@@ -100,6 +106,18 @@ class _Peer:
             return self.settings.families
         return tuple(family for family in self.settings.families if family in self.capabilities.families)
 
+    def kept_families(self) -> tuple[str, ...]:
+        """Families for which graceful restart was negotiated (RFC 4724 section 3)."""
+        found = self.capabilities
+        if found is None or found.restart_time is None or self.settings.restart_time == 0:
+            return ()
+        return tuple(family for family in self.families() if family in found.restart_families)
+
+    def kept_s(self) -> float:
+        """How long its routes stay: the time that it asked for, at most ours (RFC 4724 section 4.2)."""
+        asked = self.capabilities.restart_time if self.capabilities is not None else None
+        return self.settings.restart_time if asked is None else min(asked, self.settings.restart_time)
+
     def complete(self) -> None:
         """It has sent everything, or had its time to."""
         self.pending.clear()
@@ -114,36 +132,54 @@ class BgpSource:
         self,
         rib: Rib,
         peers: Sequence[BgpPeer],
-        announced: Mapping[str, list[str]],
-        next_hops: Mapping[str, Mapping[str, str]],
+        exports: Exports,
         sessions: Sessions,
         now: float,
+        rules: Mapping[str, PeerRules],
     ) -> None:
-        """announced: prefixes by family; next_hops: own address to announce, by peer and family."""
+        """exports: what the peers are told; rules: what may come of a peer, by peer."""
         self._rib = rib
-        self._announced = announced
-        self._next_hops = next_hops
+        self._rules = rules
+        self._lines: list[str] = []
+        self._exports = exports
         self._sessions = sessions
-        self._withdrawn = False
         self._peers = {
-            peer.address: _Peer(peer, self._add_origin(peer, 0), sweep_at=now + _learn_s(peer)) for peer in peers
+            peer.address: _Peer(
+                peer,
+                self._add_origin(peer, 0),
+                LimitState(rules[peer.address].limits, peer.address),
+                sweep_at=now + _learn_s(peer),
+            )
+            for peer in peers
         }
 
     def _add_origin(self, peer: BgpPeer, router_id: int) -> int:
         source = Source.IBGP if peer.asn == peer.local_asn else Source.EBGP
-        return self._rib.add_origin(source, peer_address=peer.address, router_id=router_id, asn=peer.asn)
+        # Counts and notes of a filter are of one origin.
+        rules = self._rules[peer.address]
+        return self._rib.add_origin(
+            source,
+            peer_address=peer.address,
+            router_id=router_id,
+            asn=peer.asn,
+            imports=ImportFilter(rules.policy, rules.checks),
+            limits=rules.limits.kept,
+        )
 
     def origin_of(self, address: str) -> int | None:
         """The RIB origin of a peer; None for an address that is none."""
         peer = self._peers.get(address)
         return None if peer is None else peer.origin
 
-    def announced_to(self) -> Iterable[tuple[str, str]]:
-        """(prefix, peer) of all that is announced."""
-        for address, peer in self._peers.items():
-            for family in () if self._withdrawn else peer.settings.families:
-                for prefix in self._announced.get(family, []):
-                    yield prefix, address
+    def imports_of(self, address: str) -> ImportFilter:
+        """The import filter of a peer."""
+        found = self._rib.import_filter(self._peers[address].origin)
+        assert found is not None, "each peer has one"
+        return found
+
+    def limits_of(self, address: str) -> Limits:
+        """How many prefixes a peer may send."""
+        return self._rules[address].limits
 
     @property
     def settled(self) -> bool:
@@ -168,17 +204,20 @@ class BgpSource:
         return lines
 
     def _peer_event(self, peer: _Peer, event: Event, now: float) -> list[str]:
+        if peer.limit.closed_until is not None:
+            return self._closed(peer, event)
         if isinstance(event, (Update, Received, EndOfRib, RefreshMark)):
             peer.up = True  # after a gap this may be the first that is heard of the session
         if isinstance(event, Update):
             self._update(peer, event)
             if peer.pending:
                 peer.quiet_at = now + QUIET_S
-        elif isinstance(event, Received):
+            return self._limit(peer, now)
+        if isinstance(event, Received):
             return self._received(peer, event, now)
-        elif isinstance(event, PeerUp):
+        if isinstance(event, PeerUp):
             return self._up(peer, event, now)
-        elif isinstance(event, PeerDown):
+        if isinstance(event, PeerDown):
             self._down(peer, event.reason, now)
         elif isinstance(event, EndOfRib):
             if not peer.refreshing:
@@ -214,7 +253,7 @@ class BgpSource:
             log.warning("peer %s: UPDATE treated as withdrawal: %s", peer.settings.address, fault_text(bad))
         reset = decoded.reset
         if reset is None:
-            return []
+            return self._limit(peer, now, event.epoch)
         why = fault_text({reset.fault: 1})
         log.error(
             "peer %s: %s: ending the session (NOTIFICATION %d/%d)",
@@ -245,13 +284,65 @@ class BgpSource:
                 _path_ids(update.announced_path_ids),
             )
 
+    def _limit(self, peer: _Peer, now: float, epoch: int | None = None) -> list[str]:
+        """See whether a peer has sent more than it may. epoch: of its session, when the tap is there."""
+        exceeded = peer.limit.reached(*self._rib.size_of(peer.origin))
+        if not exceeded:
+            return []
+        limits = peer.limit.limits
+        log.error("peer %s: %s: %s", peer.settings.address, exceeded, limits.action)
+        if limits.action != "teardown":
+            self._sessions.set_error(peer.settings.address, exceeded, now)
+            return []
+        self._sessions.set_error(
+            peer.settings.address, f"{exceeded}: closed until `bgp refresh`, or as configured", now
+        )
+        peer.limit.close(now)
+        peer.up = False
+        self._rib.flush(peer.origin)
+        peer.complete()
+        if epoch is not None:  # a teardown says no NOTIFICATION when graceful restart was negotiated
+            return [commands.notify(epoch, CEASE, CEASE_MAX_PREFIXES, b"")]
+        return [commands.teardown(peer.settings.address, CEASE_MAX_PREFIXES)]
+
+    def _closed(self, peer: _Peer, event: Event) -> list[str]:
+        """Of a peer that has sent too much nothing counts; ExaBGP connects again by itself."""
+        if isinstance(event, PeerUp):
+            return [commands.teardown(peer.settings.address, CEASE_MAX_PREFIXES)]
+        return []
+
+    def _reopen(self, peer: _Peer, now: float) -> None:
+        log.info("peer %s: its session may come up again", peer.settings.address)
+        peer.limit.open()
+        peer.sweep_at = now + _learn_s(peer.settings)
+
+    def refresh(self, address: str, now: float) -> list[str]:
+        """Ask a peer for all its routes again, or let its session come up again; RequestError when it can do neither."""
+        peer = self._peers[address]
+        if peer.limit.closed_until is not None:
+            self._reopen(peer, now)
+            return []
+        if not peer.up:
+            raise RequestError(f"peer {address}: its session is not up")
+        if peer.capabilities is not None and not peer.capabilities.route_refresh:
+            raise RequestError(f"peer {address}: it can do no route refresh (RFC 2918)")
+        return self._refresh(peer, now)
+
+    def take_lines(self) -> list[str]:
+        """What `tick` has for ExaBGP."""
+        lines, self._lines = self._lines, []
+        return lines
+
     def _hello(self, hello: Hello, now: float) -> list[str]:
         """A helper is there: tell ExaBGP what to announce; after a gap, ask the peers for what was missed."""
         lines: list[str] = []
         states = {state.peer: state for state in hello.peers}
         for address, peer in self._peers.items():
-            lines += self._announcements(peer)
+            lines += self._exports.hello(address)
             state = states.get(address)
+            if peer.limit.closed_until is not None:
+                lines += [commands.teardown(address, CEASE_MAX_PREFIXES)] if state is not None and state.up else []
+                continue
             if not hello.gap:
                 continue  # all that was ever said follows
             if state is None:
@@ -285,23 +376,6 @@ class BgpSource:
             # Lost while no control process was there, or about to come up: what the segment has of it goes soon.
             peer.sweep_at = min(peer.sweep_at, now + QUIET_S)
 
-    def _announcements(self, peer: _Peer) -> list[str]:
-        return [] if self._withdrawn else self._about_ours(peer, commands.announce)
-
-    def withdraw(self) -> list[str]:
-        """Announce nothing any more: the router is about to end, and graceful restart would have peers wait for it."""
-        self._withdrawn = True
-        return [line for peer in self._peers.values() for line in self._about_ours(peer, commands.withdraw)]
-
-    def _about_ours(self, peer: _Peer, command: Callable[[str, list[str], str], list[str]]) -> list[str]:
-        lines: list[str] = []
-        for family in peer.settings.families:
-            prefixes = self._announced.get(family, [])
-            hop = self._next_hops[peer.settings.address].get(family)
-            if prefixes and hop is not None:
-                lines += command(peer.settings.address, prefixes, hop)
-        return lines
-
     def _up(self, peer: _Peer, event: PeerUp, now: float) -> list[str]:
         log.info("peer %s (AS %d): established", peer.settings.address, peer.settings.asn)
         self._identify(peer, event.capabilities)
@@ -321,7 +395,6 @@ class BgpSource:
         peer.capabilities = capabilities
         if capabilities is None:
             return
-        peer.restarts = capabilities.restart_time is not None and bool(capabilities.restart_families)
         router_id = int(ip_address(capabilities.router_id)) if capabilities.router_id else 0
         if router_id != peer.router_id:
             self._rib.remove_origin(peer.origin)
@@ -333,12 +406,21 @@ class BgpSource:
             return
         peer.up = False
         log.warning("peer %s (AS %d): session lost: %s", peer.settings.address, peer.settings.asn, reason)
-        if peer.restarts and "notification" not in reason:
+        kept = peer.kept_families() if "notification" not in reason else ()
+        for family in FAMILY_NUMBERS:
+            if kept and family not in kept:
+                self._drop_family(peer, family)
+        if kept:
             peer.restarting = True
-            self._keep_stale(peer, now, peer.settings.restart_time)
+            self._keep_stale(peer, now, peer.kept_s())
         else:
             self._rib.flush(peer.origin)
             peer.complete()
+
+    def _drop_family(self, peer: _Peer, family: str) -> None:
+        number = FAMILY_NUMBERS[family]
+        self._rib.mark_stale(peer.origin, number)
+        self._rib.sweep_stale(peer.origin, number)
 
     def _keep_stale(self, peer: _Peer, now: float, seconds: float) -> None:
         self._rib.mark_stale(peer.origin)
@@ -370,14 +452,19 @@ class BgpSource:
     def feed_lost(self, now: float) -> None:
         """ExaBGP or its helper is gone: what its peers sent stays for a while (RFC 4724 section 4.2)."""
         self._sessions.feed_lost(now)
+        self._exports.lost()
         for peer in self._peers.values():
             peer.up = False
             self._keep_stale(peer, now, peer.settings.restart_time)
 
     def tick(self, now: float) -> bool:
-        """Sweep what nobody refreshed in time. True when routes went."""
+        """Sweep what nobody refreshed in time; see `take_lines` afterwards. True when routes went."""
         swept = 0
         for peer in self._peers.values():
+            if peer.limit.closed_until is not None and now >= peer.limit.closed_until:
+                self._reopen(peer, now)
+            for family in peer.limit.room_again(self._rib.size_of(peer.origin)[0]) if peer.up else []:
+                self._lines.append(commands.route_refresh(peer.settings.address, family))
             quiet = peer.quiet_at is not None and now >= peer.quiet_at and not peer.ends
             if quiet or (peer.sweep_at is not None and now >= peer.sweep_at):
                 gone = self._rib.sweep_stale(peer.origin)

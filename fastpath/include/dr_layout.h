@@ -101,7 +101,7 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_IPV4_ROOT_BITS 24
 
 /* ipv6_root: uint32[2^20] of entries; ipv6_trie: nodes in 16-byte units.
- * entry: bit 31 clear: leaf, bits 0-14 group id, bits 16-23 prefix length of its owner (0 with group 0: none).
+ * entry: bit 31 clear: leaf, bits 0-14 group id, bit 15 clear, bits 16-23 prefix length of its owner (0 with group 0: none).
  *        bit 31 set: child node, bits 0-30 offset in 16-byte units (unit 0 is never used).
  * node: uint64 starts (bit i: a new run starts at slot i; bit 0 always set), then uint32 entry[popcount(starts)].
  * A child's entry is a run of its own. Slots: 6 bits of the address below the root's 20. */

@@ -63,6 +63,10 @@ _NEIGHBOR = """
 [[bgp.neighbor]]
 address = "{address}"
 asn = {asn}
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
 families = ["ipv4", "ipv6"]
 hold_time = 9
 description = "{description}"

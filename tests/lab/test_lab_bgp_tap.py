@@ -162,3 +162,88 @@ def test_a_session_reset_sends_the_notification(lab: Lab) -> None:
         (sent,) = control.of(events.NotificationEvent)
         assert (sent.direction, sent.code, sent.subcode) == ("send", 3, 1)
         assert count(control) == 1
+
+
+def came(control: Listener, wanted: set[tuple[str, bool]]) -> bool:
+    found = set(routes_of(control))
+    assert found == wanted, (found, control.events[-3:])
+    return True
+
+
+FRR = """
+router bgp 65001
+ bgp router-id 192.0.2.9
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ neighbor 192.0.2.1 remote-as 65000
+ neighbor 192.0.2.1 timers connect 1
+ address-family ipv4 unicast
+  network 198.51.100.0/24
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor 192.0.2.1 activate
+  network 2001:db8:9::/48
+ exit-address-family
+"""
+GOBGP = """
+[global.config]
+as = 65001
+router-id = "192.0.2.9"
+[[neighbors]]
+[neighbors.config]
+neighbor-address = "192.0.2.1"
+peer-as = 65000
+[neighbors.timers.config]
+connect-retry = 1
+[[neighbors.afi-safis]]
+[neighbors.afi-safis.config]
+afi-safi-name = "ipv4-unicast"
+[[neighbors.afi-safis]]
+[neighbors.afi-safis.config]
+afi-safi-name = "ipv6-unicast"
+"""
+
+
+def has_added(lab: Lab, add: tuple[str, ...]) -> bool:
+    """Add a route to GoBGP, which may not listen yet and says so in many ways; whether it is there."""
+    lab.peer.run(*add, check=False)
+    return add[4] in lab.peer.run("gobgp", "global", "rib", "-a", add[-1], check=False)
+
+
+@contextlib.contextmanager
+def daemon(lab: Lab, name: str) -> Iterator[None]:
+    """FRR's bgpd or GoBGP, announcing a prefix of each family."""
+    file = lab.directory / "peer.conf"
+    file.write_text({"frr": FRR, "gobgp": GOBGP}[name])
+    place = str(lab.directory)
+    commands_of = {
+        "frr": ["/usr/lib/frr/bgpd", "-S", "-Z", "-f", str(file), "-i", f"{place}/pid", "-z", f"{place}/zserv.api",
+                "--vty_socket", place, "-A", "127.0.0.1"],
+        "gobgp": ["gobgpd", "-f", str(file)],
+    }  # fmt: skip
+    with (lab.directory / "peer.log").open("wb") as log:
+        process = subprocess.Popen(lab.peer.command(*commands_of[name]), stdout=log, stderr=log)
+    try:
+        if name == "gobgp":
+            for family, prefix, hop in (("ipv4", "198.51.100.0/24", PEER), ("ipv6", "2001:db8:9::/48", "2001:db8::9")):
+                add = ("gobgp", "global", "rib", "add", prefix, "nexthop", hop, "-a", family)
+                wait_for(lambda add=add: has_added(lab, add), 20, "GoBGP's route")
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["frr", "gobgp"])
+def test_other_daemons_are_understood(lab: Lab, name: str) -> None:
+    lab.peer.address("eth0", "2001:db8::9/64")
+    lab.router.address("wan0", "2001:db8::1/64")
+    with Listener(lab.run_directory) as control, lab.launched(families=("ipv4", "ipv6")), daemon(lab, name):
+        wanted = {("198.51.100.0/24", True), ("2001:db8:9::/48", True)}
+        wait_for(lambda: came(control, wanted), 60, "its routes")
+        assert [hello.feed for hello in control.of(events.Hello)] == ["tap"]
+        for one in control.of(events.Received):
+            assert not one.decoded.faults
+            for _, _, attributes in shown(one.decoded):
+                assert attributes is not None
+                assert [segment.asns for segment in attributes.as_path] == [(65001,)]

@@ -53,10 +53,20 @@ announce = ["198.18.0.0/24", "2001:db8:100::/48"]
 [[bgp.neighbor]]
 address = "192.0.2.9"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
+max_length_ipv6 = 128
 description = "recorded"
 [[bgp.neighbor]]
 address = "2001:db8::9"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
+max_length_ipv4 = 25
+max_length_ipv6 = 128
 [table]
 max_ipv4_routes = 1000
 max_ipv6_routes = 1000

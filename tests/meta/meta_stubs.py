@@ -13,17 +13,18 @@ from fastpath import _build, probe
 
 PACKAGES = {"dpdkrouter": Path(dpdkrouter.__file__).parent, "fastpath": Path(fastpath.__file__).parent}
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+BENCH = {worker: worker.replace("worker", "bench") for worker in _build.VARIANTS.values()}
+VARIANT_STUBS = dict.fromkeys(BENCH, "worker") | dict.fromkeys(BENCH.values(), "bench")
 
 
 def compiled_modules() -> dict[str, Path]:
-    """Module name -> where its stub must be; the worker's variants share worker.pyi."""
-    variants = set(_build.VARIANTS.values())
+    """Module name -> where its stub must be; the variants of the worker share worker.pyi, those of bench bench.pyi."""
     modules = {}
     for folder in PACKAGES.values():
         for path in sorted(folder.rglob("*" + SUFFIX)):
             stem = path.relative_to(folder.parent).as_posix().removesuffix(SUFFIX)
             module = stem.replace("/", ".")
-            modules[module] = path.with_name(("worker" if module in variants else stem.split("/")[-1]) + ".pyi")
+            modules[module] = path.with_name(VARIANT_STUBS.get(module, stem.split("/")[-1]) + ".pyi")
     assert "fastpath.probe" in modules
     return modules
 
@@ -38,9 +39,10 @@ def test_stubs_agree_with_the_compiled_modules(tmp_path: Path) -> None:
     # A variant that this CPU lacks can't be loaded; its source is the same as the others'.
     loadable = {_build.VARIANTS[name] for name in probe.supported_variants()}
     skipped = set(_build.VARIANTS.values()) - loadable
+    skipped |= {BENCH[worker] for worker in skipped}
     modules = [name for name in compiled_modules() if name not in skipped]
     for name, stub in compiled_modules().items():
-        if name in _build.VARIANTS.values():
+        if name in VARIANT_STUBS:
             shutil.copy(stub, (tmp_path / name.replace(".", "/")).with_suffix(".pyi"))
     # What Cython adds; and constructors: an extension class shows no signature of them (mypy checks uses).
     allow = tmp_path / "allow"

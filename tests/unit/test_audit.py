@@ -161,7 +161,7 @@ def test_the_api_says_what_differs_and_mends_when_asked(control: Control) -> Non
 
 
 def _drain(steps: Iterator[str | None]) -> tuple[list[str], dict[str, Any]]:
-    found = []
+    found: list[str] = []
     while True:
         try:
             one = next(steps)

@@ -138,3 +138,18 @@ def test_the_same_neighbour_twice_is_refused() -> None:
 def test_a_helper_path_that_exabgp_cannot_read_is_refused(path: str) -> None:
     with pytest.raises(BgpError, match="plain ASCII"):
         render(BgpSettings((PEER,)), ("/bin/cat", path))
+
+
+def test_password_and_ttl_security() -> None:
+    peer = BgpPeer("192.0.2.9", 65001, "192.0.2.1", 65000, "192.0.2.1", password="s3cret#;{}", ttl_security=2)
+    text = render(BgpSettings((peer,)), ("helper",))
+    assert '    md5-password "s3cret#;{}";\n' in text
+    assert "    incoming-ttl 254;\n    outgoing-ttl 255;\n" in text
+
+
+@pytest.mark.parametrize("password", ["a b", 'a"b', "a'b", "a\\b", "\x7f", "\u00e4", "x" * 81])
+def test_password_that_exabgp_would_read_differently(password: str) -> None:
+    peer = BgpPeer("192.0.2.9", 65001, "192.0.2.1", 65000, "192.0.2.1", password=password)
+    with pytest.raises(BgpError, match="printable ASCII") as caught:
+        render(BgpSettings((peer,)), ("helper",))
+    assert password not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dpdkrouter.bgp import events
 from dpdkrouter.bgp.configuration import BgpPeer
 from dpdkrouter.bgp.session import Sessions, SessionView, notification_text
+from dpdkrouter.bgp.sessionlog import KEPT, SessionLog
 
 V4, V6 = "192.0.2.9", "2001:db8::9"
 PEERS = (
@@ -106,3 +107,27 @@ def test_notification_text() -> None:
     assert notification_text(events.NotificationEvent(V4, "send", 3, 5, "")) == "sent UPDATE error / subcode 5"
     assert notification_text(events.NotificationEvent(V4, "receive", 4, 0, "")) == "received hold timer expired"
     assert notification_text(events.NotificationEvent(V4, "receive", 9, 1, "")) == "received code 9 / subcode 1"
+
+
+def test_log_has_what_happened_to_sessions() -> None:
+    sessions = Sessions(PEERS, 0.0)
+    sessions.note(UP, 1.0)
+    sessions.note(UP, 1.5)
+    sessions.note(events.NotificationEvent(V4, "receive", 6, 2, ""), 2.0)
+    sessions.note(events.PeerDown(V4, "notification received (6,2)"), 2.0)
+    sessions.note(events.PeerDown(V4, "no route to host"), 3.0)
+    sessions.set_error(V6, "more than 2 ipv6 prefixes", 4.0)
+    assert [(entry.at, entry.peer, entry.text) for entry in sessions.log.entries()] == [
+        (1.0, V4, "established"),
+        (2.0, V4, "received cease / administrative shutdown"),
+        (2.0, V4, "lost: received cease / administrative shutdown"),
+        (4.0, V6, "more than 2 ipv6 prefixes"),
+    ]
+    assert [entry.at for entry in sessions.log.entries(V6)] == [4.0]
+
+
+def test_log_is_bounded_and_keeps_the_newest() -> None:
+    log = SessionLog()
+    for n in range(KEPT + 5):
+        log.add(n, V4, str(n))
+    assert [entry.text for entry in log.entries()] == [str(n) for n in range(5, KEPT + 5)]

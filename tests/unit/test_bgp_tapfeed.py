@@ -9,11 +9,15 @@ import pytest
 
 from dpdkrouter.bgp.configuration import BgpPeer
 from dpdkrouter.bgp.events import Event, Hello, PeerDown, PeerUp, Received
+from dpdkrouter.bgp.exports import Exports
 from dpdkrouter.bgp.frames import HEADER, LINE, SESSION, START, UPDATES, frame, is_frames
 from dpdkrouter.bgp.helper import FrameBuffer
+from dpdkrouter.bgp.limits import Limits
+from dpdkrouter.bgp.policies import PeerRules
 from dpdkrouter.bgp.session import Sessions
 from dpdkrouter.bgp.tapfeed import TapFeed
 from dpdkrouter.errors import FeedBrokenError
+from dpdkrouter.rib.policy import Checks, Policy
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.sources.bgp import BgpSource
 from updatekit import AS_PATH, GOOD, GOOD6, NEXT_HOP, attribute, nlri, reach, shown, unreach, update
@@ -153,7 +157,10 @@ class Control:
         peer = BgpPeer(PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", ("ipv4", "ipv6"))
         self.rib = Rib(asn=65000, router_id=1)
         self.sessions = Sessions([peer], 0.0)
-        self.bgp = BgpSource(self.rib, [peer], {}, {PEER: {}}, self.sessions, 0.0)
+        accept = Policy("accept", default=True)
+        exports = Exports([peer], {PEER: accept}, {PEER: {}}, {})
+        rules = {PEER: PeerRules(accept, Checks(), Limits())}
+        self.bgp = BgpSource(self.rib, [peer], exports, self.sessions, 0.0, rules)
         self.feed = TapFeed()
 
     def take(self, *data: bytes) -> list[str]:

@@ -283,4 +283,4 @@ def test_the_environment_names_a_router_and_the_option_wins(router: Router, cont
     assert "rib        1 IPv4, 2 IPv6 prefixes\n" in text
     assert "refused    3 routes (full)\n" in text
     assert "bgp        0 of 1 sessions up, ExaBGP feed json\n" in text
-    assert "router     nobody\n" in process("-n", "nobody", "status", more=named).stdout
+    assert "router nobody: not here" in process("-n", "nobody", "status", more=named, code=3).stderr

@@ -178,7 +178,9 @@ def test_bgp_summary_routes_announced(router: Router) -> None:
         of_one = router.cli("bgp", "routes", "--peer", "2001:db8::9", "--json").json
         assert {one["peer"] for one in of_one} == {"2001:db8::9"}
         assert {one["as_path"] for one in of_one} == {"65001 4200000001"}
-        assert router.cli("bgp", "announced", "--json").json == [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9"}]
+        assert router.cli("bgp", "announced", "--json").json == [
+            {"prefix": "203.0.113.0/24", "peer": "192.0.2.9", "attributes": ""}
+        ]
         assert "2 of 2 sessions up, ExaBGP feed json" in router.cli("status").out
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.config.keys import keys, markdown, tables
+from dpdkrouter.config.keys import SHORT_FORMS, keys, markdown, tables
 from dpdkrouter.config.load import load
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,7 +45,7 @@ def used(value: object, path: str = "") -> Iterator[str]:
 def test_all_keys_names_every_key_with_a_comment() -> None:
     text = (DOCS / "examples/all-keys.toml").read_text()
     in_tables = {".".join(path) for path in tables()}
-    named = {key for key in used(tomllib.loads(text)) if key.replace("[]", "") not in in_tables or key == "route[].via"}
+    named = {key for key in used(tomllib.loads(text)) if key.replace("[]", "") not in in_tables or key in SHORT_FORMS}
     assert named == {key.path for key in keys()}
     rows = text.splitlines()
     for before, row in pairwise(rows):
@@ -58,7 +58,7 @@ def test_all_keys_says_each_default() -> None:
     comments: dict[str, str] = {}
     table, comment = "", ""
     for row in rows:
-        if header := re.match(r"\[+([a-z.]+)\]+", row):
+        if header := re.match(r"\[+([a-z_.]+)\]+", row):
             table, comment = header[1], ""
         elif row.startswith("# "):
             comment += row
@@ -66,7 +66,7 @@ def test_all_keys_says_each_default() -> None:
             comments.setdefault(f"{table}.{key[1]}", comment)
             comment = ""
     for known in keys():
-        if known.default.startswith("`") and known.path != "route[].via" and not known.path.startswith("route[].via"):
+        if known.default.startswith("`") and not known.path.startswith("route[].via"):
             assert f"Default {known.default.strip('`')}" in comments[known.path.replace("[]", "")], known.path
 
 

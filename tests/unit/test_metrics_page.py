@@ -57,10 +57,13 @@ class Control:
             "address": "192.0.2.9",
             "state": "up",
             "prefixes": {"ipv4": 20, "ipv6": 7},
+            "rejected": {"ipv4": 5, "ipv6": 0},
+            "announced": 4,
+            "treated_as_withdraw": 6,
             "updates": 31,
             "flaps": 2,
         }
-        down = {"address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
+        down = {**up, "address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
         return {"feed": "tap", "peers": [up, down]}
 
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
@@ -225,6 +228,9 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     assert value(found, "dpdkrouter_bgp_session_up", peer="192.0.2.9") == 1
     assert value(found, "dpdkrouter_bgp_session_up", peer="2001:db8::9") == 0
     assert value(found, "dpdkrouter_bgp_prefixes_received", peer="192.0.2.9", family="ipv6") == 7
+    assert value(found, "dpdkrouter_bgp_prefixes_rejected", peer="192.0.2.9", family="ipv4") == 5
+    assert value(found, "dpdkrouter_bgp_prefixes_announced", peer="192.0.2.9") == 4
+    assert value(found, "dpdkrouter_bgp_treat_as_withdraw_total", peer="192.0.2.9") == 6
     assert value(found, "dpdkrouter_bgp_updates_total", peer="192.0.2.9") == 31
     assert value(found, "dpdkrouter_bgp_flaps_total", peer="192.0.2.9") == 2
     assert value(found, "dpdkrouter_bgp_feed_tap") == 1

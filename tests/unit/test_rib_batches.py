@@ -35,7 +35,7 @@ def test_enumerations_name_every_member() -> None:
         "CONNECTED": 1, "STATIC": 2, "CLI": 3, "EBGP": 4, "KERNEL": 5, "IBGP": 6,
     }  # fmt: skip
     assert Source(3) is Source.CLI
-    assert Step(12).name == "METRIC"
+    assert Step(13).name == "METRIC"
 
 
 def test_a_delta_holds_only_what_changed(rib: Rib, peer: int) -> None:

@@ -136,6 +136,13 @@ def test_med_is_not_compared_between_neighbouring_ases() -> None:
     assert contest.steps() == {first: Step.BEST, other: Step.ROUTER_ID}
 
 
+def test_med_is_compared_between_all_when_asked_to() -> None:
+    contest = Contest(any_as=True)
+    other = contest.add(as_path=sequence(64600, 64501), med=1, router_id=60)
+    first = contest.add(med=100, router_id=50)
+    assert contest.steps() == {other: Step.BEST, first: Step.MED}
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
 def test_med_does_not_depend_on_the_order_of_arrival(order: tuple[int, ...]) -> None:
     # The classical trap: compared in pairs as they come, any of the three may win.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from array import array
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
 from dpdkrouter.bgp.attributes import BgpAttributes
 from dpdkrouter.bgp.configuration import BgpPeer
+from dpdkrouter.bgp.decoded import Decoded, Routes
 from dpdkrouter.bgp.events import (
     Capabilities,
     EndOfRib,
@@ -18,10 +21,17 @@ from dpdkrouter.bgp.events import (
     PeerDown,
     PeerState,
     PeerUp,
+    Received,
     RefreshMark,
     Update,
 )
+from dpdkrouter.bgp.exports import Exports
+from dpdkrouter.bgp.limits import Limits
+from dpdkrouter.bgp.policies import PeerRules
 from dpdkrouter.bgp.session import Sessions
+from dpdkrouter.errors import RequestError
+from dpdkrouter.rib.attributes import Attributes
+from dpdkrouter.rib.policy import Checks, Policy
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.sources.bgp import LEARN_S, QUIET_S, BgpSource
 
@@ -41,12 +51,16 @@ PLAIN = Capabilities(families=frozenset({"ipv4", "ipv6"}), router_id="192.0.2.9"
 class Source:
     """A BgpSource with one peer, told events at times."""
 
-    def __init__(self, restart_time: int = 120) -> None:
+    def __init__(self, restart_time: int = 120, limits: Limits | None = None) -> None:
         peer = BgpPeer(PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", ("ipv4", "ipv6"), restart_time=restart_time)
         self.rib = Rib(asn=65000, router_id=1)
         self.now = 0.0
-        hops = {PEER: {"ipv4": "192.0.2.1"}}
-        self.bgp = BgpSource(self.rib, [peer], {"ipv4": ["203.0.113.0/24"]}, hops, Sessions([peer], 0.0), 0.0)
+        self.sessions = Sessions([peer], 0.0)
+        exports = Exports([peer], {PEER: Policy("accept", default=True)}, {PEER: {"ipv4": "192.0.2.1"}}, {})
+        exports.update({ip_network("203.0.113.0/24"): "announce"})
+        self.exports = exports
+        rules = {PEER: PeerRules(Policy("accept", default=True), Checks(), limits or Limits())}
+        self.bgp = BgpSource(self.rib, [peer], exports, self.sessions, 0.0, rules)
 
     def note(self, *events: Event) -> list[str]:
         """The lines that ExaBGP gets."""
@@ -76,6 +90,21 @@ def update(*prefixes: str, peer: str = PEER) -> Update:
         b"".join(socket.inet_aton(address) for address, _ in networks),
         bytes(int(length) for _, length in networks),
     )
+
+
+def received(*prefixes: str) -> Received:
+    """The same by the tap."""
+    found = update(*prefixes)
+    attributes = Attributes.via(PEER).pack()
+    sets = array("I", [1] * len(prefixes)).tobytes()
+    routes = Routes(4, found.announced, found.announced_lengths, sets, [attributes], None)
+    return Received(PEER, 7, Decoded((routes,), updates=1))
+
+
+def withdrawal(prefix: str) -> Update:
+    """An UPDATE that withdraws an IPv4 prefix."""
+    address, length = prefix.split("/")
+    return Update(PEER, "ipv4", None, withdrawn=socket.inet_aton(address), withdrawn_lengths=bytes([int(length)]))
 
 
 def hello(*, gap: bool, peers: tuple[PeerState, ...] = ()) -> Hello:
@@ -222,6 +251,144 @@ def test_peer_that_was_lost_while_control_was_dead_is_not_waited_for_long(source
 
 
 def test_withdrawn_for_good(source: Source) -> None:
-    assert [line for line in source.bgp.withdraw() if "withdraw" in line and "203.0.113.0/24" in line]
+    assert [line for line in source.exports.stop() if "withdraw" in line and "203.0.113.0/24" in line]
     assert source.note(hello(gap=False)) == []
-    assert list(source.bgp.announced_to()) == []
+    assert list(source.exports.announced()) == []
+
+
+# ---- limits of prefixes
+
+THREE = ("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24")
+
+
+def test_limit_closes_the_session_and_keeps_it_closed() -> None:
+    source = Source(limits=Limits((2, None), restart=100))
+    source.up(ALL)
+    assert source.note(update(*THREE[:2])) == []
+    assert source.note(update(THREE[2])) == [f"neighbor {PEER} teardown 1"]
+    assert source.routes() == 0
+    assert "more than 2 ipv4 prefixes" in source.sessions.view({})[0].last_error
+    source.note(PeerDown(PEER, "closed"))
+    assert source.up(ALL) == [f"neighbor {PEER} teardown 1"]
+    source.note(update(THREE[0]))
+    assert source.routes() == 0, "nothing counts until it may come up again"
+    source.after(100)
+    assert "eor" in source.up(ALL)[0]
+    source.note(update(*THREE[:2]))
+    assert source.routes() == 2
+    assert source.note(update(THREE[2])) == [f"neighbor {PEER} teardown 1"]
+
+
+def test_closed_session_opens_by_refresh_alone_without_a_time() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    source.note(update(*THREE))
+    source.after(1e6)
+    assert "teardown 1" in source.up(ALL)[0]
+    assert source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))[-1] == f"neighbor {PEER} teardown 1"
+    assert source.bgp.refresh(PEER, source.now) == []
+    assert "eor" in source.up(ALL)[0]
+
+
+def test_discarded_prefixes_are_asked_for_when_there_is_room() -> None:
+    source = Source(limits=Limits((2, None), action="discard"))
+    source.up(ALL)
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 2
+    assert source.rib.size_of(source.rib.counts().origins[0].origin_id) == ((2, 0), (1, 0))
+    source.after(1)
+    assert source.bgp.take_lines() == []
+    source.note(withdrawal(THREE[0]))
+    source.after(1)
+    assert refreshes(source.bgp.take_lines()) == 1
+    source.note(update(THREE[0]))
+    source.after(1)
+    assert source.bgp.take_lines() == [], "nothing was discarded since"
+
+
+def test_replaced_routes_are_not_more_routes() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    for _ in range(3):
+        assert source.note(update(*THREE[:2])) == []
+    assert source.routes() == 2
+
+
+def test_warning_takes_all(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source(limits=Limits((2, None), action="warn", warning=100))
+    source.up(ALL)
+    source.note(update(THREE[0]))
+    assert not caplog.records
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    source.note(update("10.0.3.0/24"))
+    assert len(caplog.records) == 2, "said once"
+
+
+def test_limit_of_one_family_is_not_that_of_the_other() -> None:
+    source = Source(limits=Limits((None, 1)))
+    source.up(ALL)
+    assert source.note(update(*THREE)) == []
+    assert source.routes() == 3
+
+
+def test_refresh_needs_a_session_that_can() -> None:
+    source = Source()
+    with pytest.raises(RequestError, match="not up"):
+        source.bgp.refresh(PEER, 0.0)
+    source.up(replace(ALL, route_refresh=False))
+    with pytest.raises(RequestError, match="no route refresh"):
+        source.bgp.refresh(PEER, 0.0)
+    source.up(ALL)
+    assert refreshes(source.bgp.refresh(PEER, 0.0)) == 2
+
+
+# ---- graceful restart (RFC 4724)
+
+
+def lost(source: Source) -> None:
+    source.note(PeerDown(PEER, "peer reset the connection"))
+
+
+def test_routes_stay_as_long_as_the_peer_asked_for() -> None:
+    source = Source(restart_time=120)
+    source.up(replace(ALL, restart_time=30))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 1
+    assert not source.after(29)
+    assert source.after(1)
+    assert source.routes() == 0
+
+
+def test_routes_stay_no_longer_than_we_allow() -> None:
+    source = Source(restart_time=30)
+    source.up(replace(ALL, restart_time=4000))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.after(30)
+
+
+def test_families_without_graceful_restart_go_at_once() -> None:
+    source = Source()
+    source.up(replace(ALL, restart_families=frozenset({"ipv6"})))
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 0
+
+
+def test_switched_off_routes_go_at_once() -> None:
+    source = Source(restart_time=0)
+    source.up(ALL)
+    source.note(update("10.0.0.0/24"))
+    lost(source)
+    assert source.routes() == 0
+
+
+def test_limit_ends_the_session_by_the_tap_when_it_is_there() -> None:
+    source = Source(limits=Limits((2, None)))
+    source.up(ALL)
+    lines = source.note(received("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"))
+    assert lines == ["dpdkrouter notify 7 6 1"]
+    assert source.routes() == 0

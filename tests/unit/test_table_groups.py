@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Limits, Member, TableFullError
 from dpdkrouter.fib.buckets import BUCKETS, assign, shares
-from table_model import apply, segment_path
+from dpdkrouter.fib.limits import layout
+from table_model import answers, apply, segment_path
 
 WEIGHTS = st.dictionaries(st.integers(1, 100), st.integers(1, 65535), min_size=1, max_size=64)
 
@@ -173,3 +174,67 @@ def test_interfaces_come_back(fib: Fib) -> None:
 def test_limits_are_checked() -> None:
     with pytest.raises(ValueError, match=r"table\.max_groups: found 40000: from 1 to 32767"):
         Limits(max_groups=40000)
+
+
+@pytest.fixture
+def wide() -> Iterator[Fib]:
+    path = segment_path("/dev/shm", "groups-wide")
+    fib = Fib.create(path, Limits(100, 100, 32_767, 200, 4, 1, 1))
+    yield fib
+    fib.close()
+    path.unlink()
+
+
+def test_all_32767_groups_can_be_had_and_looked_up(wide: Fib) -> None:
+    index = wide.adjacency_create(hop(1))
+    groups = [wide.group_create([(index, 1)]) for _ in range(32_767)]
+    assert groups == list(range(1, 32_768))
+    with pytest.raises(TableFullError, match="max_groups"):
+        wide.group_create([(index, 1)])
+    apply(wide, 4, [(0, 0, 32_767), (1 << 31, 32, 16_384)])
+    apply(wide, 6, [(0, 0, 32_767), (1 << 127, 128, 16_384)])
+    assert answers(wide.reader, 4, [0, 1 << 31]) == answers(wide.reader, 6, [0, 1 << 127]) == [32_767, 16_384]
+    wide.group_release(5)
+    assert wide.group_create([(index, 1)]) == 5
+
+
+def test_a_group_of_64_members_and_no_more(wide: Fib) -> None:
+    indices = [wide.adjacency_create(hop(i % 32)) for i in range(65)]
+    group = wide.group_create([(index, 1 + i % 3) for i, index in enumerate(indices[:64])])
+    found = Counter(wide.reader.bucket_adjacencies(group))
+    assert found == shares({index: 1 + i % 3 for i, index in enumerate(indices[:64])})
+    assert len(found) == 64
+    with pytest.raises(ValueError, match="group of 65 members: from 1 to 64"):
+        wide.group_update(group, [(index, 1) for index in indices])
+    before = wide.reader.bucket_adjacencies(group)
+    members = list(wide.group_members(group))
+    wide.group_update(group, members[1:])  # one goes: only its flows move
+    between = wide.reader.bucket_adjacencies(group)
+    assert all(new == old for old, new in zip(before, between, strict=True) if old != members[0].adjacency)
+    wide.group_update(group, members)  # and comes back: it takes its share, nobody else moves
+    after = wide.reader.bucket_adjacencies(group)
+    assert all(new in (old, members[0].adjacency) for old, new in zip(between, after, strict=True))
+    assert Counter(after) == found
+
+
+def test_repointing_a_group_touches_nothing_but_its_word(wide: Fib) -> None:
+    """One word of the readers' part, whatever number of prefixes use the group; buckets only where nobody reads yet."""
+    one, two, three = (wide.adjacency_create(hop(i)) for i in (1, 2, 3))
+    group = wide.group_create([(one, 1)])
+    apply(wide, 4, [(i << 24, 8, group) for i in range(100)])
+    parts = layout(wide.reader.limits).parts
+
+    def readers_part() -> dict[str, bytes]:
+        names = ("adjacencies", "groups", "buckets", "ipv4_root", "ipv4_extended", "ipv6_root", "ipv6_trie")
+        return {name: bytes(wide.mapping.view(parts[name].offset, parts[name].bytes)) for name in names}
+
+    before = readers_part()
+    wide.group_update(group, [(two, 1)])
+    single = readers_part()
+    assert {name for name in before if before[name] != single[name]} == {"groups"}
+    assert [
+        i for i in range(0, len(before["groups"]), 4) if before["groups"][i : i + 4] != single["groups"][i : i + 4]
+    ] == [4 * group]
+    wide.group_update(group, [(two, 1), (three, 1)])
+    multi = readers_part()
+    assert {name for name in before if single[name] != multi[name]} == {"groups", "buckets"}

@@ -178,6 +178,7 @@ def reached(state: dict[Key, int], wanted: dict[Key, int], changes: Iterator[tup
     return False
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [pytest.param(25), pytest.param(400, marks=pytest.mark.full)])
 def test_a_writer_killed_at_any_instant_leaves_the_old_state_or_the_new(path: Path, kills: int) -> None:
     fib = Fib.create(path, ROOMY)

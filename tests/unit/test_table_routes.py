@@ -92,6 +92,11 @@ def test_refuses_columns_of_different_lengths(fib: Fib) -> None:
     ):
         with pytest.raises(ValueError, match=name):
             fib.apply(4, *columns)
+    for family, prefix in ((4, bytes(16)), (6, bytes(4))):  # of the other family
+        says = f"prefixes: {len(prefix)} bytes for 1 routes: {20 - len(prefix)} bytes each"
+        with pytest.raises(ValueError, match=says):
+            fib.apply(family, prefix, bytes(1), array("H", [group]), b"\4")
+    assert fib.counts() == (0, 0)
     with pytest.raises(ValueError, match="family 5"):
         fib.apply(5, b"", b"", b"", b"")
     assert fib.apply(4, b"", b"", b"", b"").inserted == 0
@@ -192,6 +197,9 @@ def test_walk_gives_each_rule_once_while_others_come_and_go(fib: Fib) -> None:
 
 
 def test_packed_addresses_are_checked(fib: Fib) -> None:
+    assert fib.reader.groups_of(4, b"", b"") == (b"", b"")
+    with pytest.raises(ValueError, match="prefixes: 16 bytes for 1 routes of family 4"):
+        fib.reader.groups_of(4, bytes(16), bytes(1))
     with pytest.raises(ValueError, match="not a multiple of 16"):
         fib.reader.table_groups(6, bytes(17))
     with pytest.raises(ValueError, match="burst 65"):

@@ -156,6 +156,15 @@ def test_a_cut_file_is_refused(path: Path) -> None:
         Fib.attach(path)
 
 
+def test_a_segment_that_was_cut_short_is_refused(fib: Fib, path: Path) -> None:
+    fib.close()
+    length = path.stat().st_size
+    os.truncate(path, length - segment.ALIGNMENT)
+    for attach in (Fib.attach, FibReader.open):
+        with pytest.raises(SegmentError, match=rf"damaged or cut short: the header says {length} bytes"):
+            attach(path)
+
+
 def test_a_damaged_trie_is_mended_by_whoever_attaches(fib: Fib, path: Path) -> None:
     (group,) = fill_groups(fib, 1)
     apply(fib, 6, [(0x2001 << 112, 64, group)])

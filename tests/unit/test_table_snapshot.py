@@ -170,11 +170,11 @@ def test_a_cut_or_changed_file_is_refused_wherever_it_is(filled: Fib, tmp_path: 
     file = tmp_path / "table.snapshot"
     write_snapshot(file, filled.reader)
     whole = file.read_bytes()
-    for cut in [*range(0, 100), *range(100, len(whole), 131), len(whole) - 1]:
+    for cut in [*range(100), *range(100, len(whole), 131), len(whole) - 1]:
         file.write_bytes(whole[:cut])
         with pytest.raises(SnapshotError, match="at byte"):
             read_snapshot(file)
-    for at in [*range(0, 120), *range(120, len(whole), 97), len(whole) - 1]:
+    for at in [*range(120), *range(120, len(whole), 97), len(whole) - 1]:
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
         with pytest.raises(SnapshotError, match="at byte"):
             read_snapshot(file)

@@ -231,10 +231,16 @@ class Process:
                 os._exit(3)
         os.close(say)
 
+    def end(self) -> None:
+        """kill -9, once."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+
     def kill(self) -> str:
         """kill -9; what it had to say before, which nobody should."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        self.end()
         with os.fdopen(self.hear, "rb") as words:
             return words.read().decode().lstrip("r")
 
@@ -286,13 +292,30 @@ def paths() -> Iterator[tuple[Path, Path]]:
         path.unlink(missing_ok=True)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Starts a Process; those that still run when the test ends are ended."""
+    started: list[Process] = []
+
+    def start(*arguments: object, says: bool = False) -> Process:
+        run, *rest = arguments
+        assert callable(run)
+        started.append(Process(run, *rest, says=says))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seconds", [pytest.param(30), pytest.param(600, marks=pytest.mark.full)])
-def test_torture(paths: tuple[Path, Path], seconds: int) -> None:
+def test_torture(paths: tuple[Path, Path], start: Callable[..., Process], seconds: int) -> None:
     path, stats_path = paths
     choose = random.Random(seconds)
     make(path)
     limits = TIGHT
-    readers = {"lcore": Process(read, path, stats_path, says=True), "cli": Process(read, path, None, says=True)}
+    readers = {"lcore": start(read, path, stats_path, says=True), "cli": start(read, path, None, says=True)}
     for one in readers.values():
         assert os.read(one.hear, 1) == b"r"
     killed = {"writer": 0, "lcore": 0, "cli": 0, "damage": 0}
@@ -300,7 +323,7 @@ def test_torture(paths: tuple[Path, Path], seconds: int) -> None:
     turn = 0
     while time.monotonic() < deadline or min(killed.values()) == 0:
         turn += 1
-        writer = Process(write, path, stats_path, turn)
+        writer = start(write, path, stats_path, turn)
         time.sleep(choose.uniform(0.0, 0.3))  # the instant of the kill: any will do
         for name in ("lcore", "cli") if turn % 8 == 0 else [choose.choice(("lcore", "cli", "none"))]:
             if name != "none":
@@ -315,7 +338,7 @@ def test_torture(paths: tuple[Path, Path], seconds: int) -> None:
         check(path, stats_path, limits, damaged=not readers)
         for name, at in (("lcore", stats_path), ("cli", None)):
             if name not in readers:
-                readers[name] = Process(read, path, at, says=True)
+                readers[name] = start(read, path, at, says=True)
                 assert os.read(readers[name].hear, 1) == b"r"
     for one in readers.values():
         assert one.kill() == ""

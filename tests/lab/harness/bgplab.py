@@ -43,12 +43,21 @@ restart_time = {RESTART_S}
 [[bgp.neighbor]]
 address = "{WEST4}"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
 [[bgp.neighbor]]
 address = "{WEST6}"
 asn = 65001
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
 [[bgp.neighbor]]
 address = "{EAST4}"
 asn = 65002
+import_policy = "accept"
+export_policy = "accept"
+accept_bogons = true
 families = ["ipv4", "ipv6"]
 """
 

@@ -1,0 +1,6 @@
+"""The timed lookups, in every variant (bench_v2, bench_v3, ...): they have the same members."""
+
+from fastpath.segment import Mapping
+
+def lookups4(mapping: Mapping, dst: memoryview, group: memoryview, burst: int, fenced: bool) -> int: ...
+def lookups6(mapping: Mapping, hi: memoryview, lo: memoryview, group: memoryview, burst: int, fenced: bool) -> int: ...
