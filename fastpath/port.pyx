@@ -7,7 +7,7 @@ Called by the main thread before workers start.
 """
 from libc.errno cimport EINVAL, EOPNOTSUPP
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 import logging
 
@@ -15,9 +15,10 @@ from dpdkrouter.errors import FastPathError
 from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
                                    RTE_ETH_RX_OFFLOAD_RSS_HASH, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions,
                                    rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
-                                   rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set, rte_eth_dev_get_mtu,
-                                   rte_eth_dev_get_port_by_name, rte_eth_dev_info, rte_eth_dev_info_get,
-                                   rte_eth_dev_set_mtu, rte_eth_dev_socket_id, rte_eth_dev_start,
+                                   rte_eth_dev_close, rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set,
+                                   rte_eth_dev_get_mtu, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
+                                   rte_eth_dev_info_get, rte_eth_dev_set_mtu, rte_eth_dev_socket_id,
+                                   rte_eth_dev_start, rte_eth_dev_stop, rte_eth_macaddr_get,
                                    rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
                                    rte_eth_tx_queue_setup, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport RTE_MBUF_DEFAULT_BUF_SIZE, rte_mempool, rte_pktmbuf_data_room_size
@@ -91,11 +92,21 @@ cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
 cdef int set_mac(str name, bytes mac, opened *out) except -1:
     """Have the device receive frames to `mac`; empty: to its own."""
     cdef rte_ether_addr address
+    check(rte_eth_macaddr_get(out.dev, &out.own_mac), name, "the device's MAC")
     if mac:
         memcpy(&address, <const char *>mac, 6)
         check(rte_eth_dev_default_mac_addr_set(out.dev, &address), name,
               f"the device does not take the MAC {mac.hex(':')}; remove port.mac, and it uses its own")
     return 0
+
+
+cdef void close_device(uint16_t dev, rte_ether_addr *own_mac) noexcept:
+    """Stop and close, with the MAC that the device came with: some keep another one beyond their reset."""
+    cdef rte_ether_addr address
+    if rte_eth_macaddr_get(dev, &address) == 0 and memcmp(&address, own_mac, sizeof(address)) != 0:
+        rte_eth_dev_default_mac_addr_set(dev, own_mac)
+    rte_eth_dev_stop(dev)
+    rte_eth_dev_close(dev)
 
 
 cdef int set_filters(str name, opened *out) except -1:

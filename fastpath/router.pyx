@@ -11,15 +11,15 @@ from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
 from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
-from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_close, rte_eth_dev_info,
-                                   rte_eth_dev_info_get, rte_eth_dev_stop, rte_eth_link, rte_eth_link_get_nowait,
-                                   rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
+from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_link,
+                                   rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get,
+                                   rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
 from fastpath.layout cimport (DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
-from fastpath.port cimport open_device, opened
+from fastpath.port cimport close_device, open_device, opened
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
@@ -70,6 +70,7 @@ cdef class Router:
     cdef list cpus               # the CPU of each; its EAL lcore id is its slot
     cdef Mapping stats
     cdef Mapping table           # route segment, readers' part
+    cdef rte_ether_addr own_macs[PORTS]    # what the devices came with
     cdef list retired            # (generation, Mapping) that workers may still read
     cdef bint running
 
@@ -133,6 +134,7 @@ cdef class Router:
         memset(&o, 0, sizeof(o))
         open_device(name, device, mtu, mac, self.r.workers + 1, self.r.pool, &o)
         rte_eth_macaddr_get(o.dev, &address)
+        self.own_macs[port] = o.own_mac
         self.r.port[port].dev = o.dev
         self.r.port[port].mtu = mtu
         memcpy(&self.r.port[port].mac, &address, 6)
@@ -320,8 +322,7 @@ cdef class Router:
         self.running = False
         dr_store_release_64(&self.r.stats.header.ready, 0)
         for port in range(self.r.ports):
-            rte_eth_dev_stop(self.r.port[port].dev)
-            rte_eth_dev_close(self.r.port[port].dev)
+            close_device(self.r.port[port].dev, &self.own_macs[port])
         for slot in range(self.r.workers + 1):
             dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
 

@@ -25,7 +25,7 @@ ctypedef struct Words:
     uint32_t size
 
 
-cdef class Asked:
+cdef class _Asked:
     cdef Words standard
     cdef Words path_has
     cdef Words origin_as
@@ -44,7 +44,7 @@ cdef class ImportFilter:
     cdef PrefixSet own
     cdef list sets                 # PrefixSet of each rule, or None
     cdef list communities          # of each rule: what it removes, what it adds, as (standard, large) in packed form
-    cdef list asked                # Asked of each rule, or None
+    cdef list asked                # _Asked of each rule, or None
     cdef const Family* lists[2][RULES]   # into sets; NULL: any prefix
     cdef uint8_t accepts[VERDICTS]
     cdef uint8_t changes[RULES]    # whether the rule changes attributes

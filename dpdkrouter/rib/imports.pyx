@@ -30,7 +30,7 @@ import struct
 from dataclasses import replace
 
 from dpdkrouter.rib.attributes import Attributes, Kind
-from dpdkrouter.rib.policy import BLACKHOLE, Change, Entry
+from dpdkrouter.rib.policy import BLACKHOLE as _BLACKHOLE, Change, Entry
 
 
 # Where the parts of a packed attribute set begin (packed.pxd).
@@ -88,7 +88,7 @@ cdef int fill(Words* words, object values) except -1:
     return 0
 
 
-cdef class Asked:
+cdef class _Asked:
     """What one rule asks of attributes: Match (rib/policy.py) for packed sets."""
 
     def __cinit__(self, match):
@@ -129,7 +129,7 @@ cdef bint shares_large(bytes ours, const uint8_t* theirs, uint32_t count) noexce
     return False
 
 
-cdef bint asked_of_path(Asked asked, const Parts* parts) noexcept:
+cdef bint asked_of_path(_Asked asked, const Parts* parts) noexcept:
     """Whether the AS path has what is asked for: some AS, and the AS that originated the route."""
     cdef uint32_t at = 0, last = 0, count
     cdef bint found = asked.path_has.size == 0
@@ -151,7 +151,7 @@ cdef class ImportFilter:
         self.policy, self.checks = policy, checks
         self.bogons, self.own = orlonger(checks.bogons), orlonger(checks.own)
         self.sets = [None if rule.entries is None else PrefixSet(rule.entries) for rule in rules]
-        self.asked = [Asked(rule.match) if rule.match else None for rule in rules]
+        self.asked = [_Asked(rule.match) if rule.match else None for rule in rules]
         self.communities = [(wire(rule.change.remove), wire(rule.change.add)) for rule in rules]
         self.rules = len(rules)
         self.longest[0], self.longest[1] = checks.longest
@@ -236,7 +236,7 @@ cdef class ImportFilter:
         cdef Known found = Known(self.always, record.serial, 0)
         cdef Parts parts
         cdef Words wanted
-        cdef uint32_t blackhole = BLACKHOLE
+        cdef uint32_t blackhole = _BLACKHOLE
         cdef int rule
         if attr >= self.known_size:
             resize(<void**>&self.known, size * sizeof(Known))
@@ -250,7 +250,7 @@ cdef class ImportFilter:
             wanted = Words(&blackhole, 1)
             found.blackhole = any_within(&wanted, parts.standard, parts.head.communities)
         for rule in range(self.rules):
-            if self.asked[rule] is not None and (<Asked>self.asked[rule]).holds(record, packed):
+            if self.asked[rule] is not None and (<_Asked>self.asked[rule]).holds(record, packed):
                 found.rules |= <uint64_t>1 << rule
         self.known[attr] = found
         return found

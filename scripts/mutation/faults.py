@@ -49,7 +49,7 @@ FAULTS = (
     Fault(
         "decision-med-between-ases",
         "dpdkrouter/rib/decision.pxd",
-        "            if b.neighbour_as == a.neighbour_as and b.med < a.med:",
+        "            if (c.any_as or b.neighbour_as == a.neighbour_as) and b.med < a.med:",
         "            if b.med < a.med:",
         "tests/unit/test_rib_decision.py::test_med_is_not_compared_between_neighbouring_ases",
         ("dpdkrouter/rib/table",),

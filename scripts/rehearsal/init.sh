@@ -14,7 +14,6 @@ $busybox mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work ov
 for place in proc sys dev run tmp out lib/modules; do $busybox mkdir -p "/new/$place"; done
 for place in proc sys dev; do $busybox mount --move "/$place" "/new/$place"; done
 $busybox mount -t tmpfs -o mode=755 tmpfs /new/run
-$busybox mount -t tmpfs -o mode=1777 tmpfs /new/tmp
 $busybox mount -t 9p -o "rw,cache=none,$options" out /new/out || fail "/out over 9p"
 $busybox mount -t 9p -o "ro,cache=loose,$options" modules /new/lib/modules || fail "the modules over 9p"
 exec $busybox switch_root /new /bin/bash /out/guest.sh

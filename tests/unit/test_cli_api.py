@@ -169,9 +169,9 @@ def test_a_reader_that_leaves_early_is_no_error(router: Router, control: Control
 def test_bgp_routes_and_announced_and_neighbors(router: Router, control: Control) -> None:
     path = {"prefix": "192.0.2.0/24", "peer": "192.0.2.9", "best": False, "stale": True, "as_path": "65001 {1 2}",
             "origin": "igp", "next_hop": "192.0.2.9", "local_pref": 100, "med": None, "communities": ["65001:1"],
-            "reason": "as path length"}  # fmt: skip
+            "reason": "as path length", "rejected": False, "policy": ""}  # fmt: skip
     control.items["bgp.routes"] = [path]
-    control.items["bgp.announced"] = [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9"}]
+    control.items["bgp.announced"] = [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9", "attributes": "med 5"}]
     neighbor = {"port": "wan0", "address": "192.0.2.9", "mac": "02:00:00:00:00:09", "state": "resolved",
                 "source": "kernel"}  # fmt: skip
     control.items["neighbor.show"] = [neighbor]
@@ -179,7 +179,7 @@ def test_bgp_routes_and_announced_and_neighbors(router: Router, control: Control
     assert control.asked[-1] == ("bgp.routes", {"peer": "192.0.2.9", "family": "ipv4"})
     assert re.split(r" {2,}", text.splitlines()[1]) == [
         "s", "192.0.2.0/24", "192.0.2.9", "192.0.2.9", "65001 {1 2}", "igp", "100", "as path length"]  # fmt: skip
-    assert router.run("bgp", "announced").splitlines()[1].split() == ["203.0.113.0/24", "192.0.2.9"]
+    assert router.run("bgp", "announced").splitlines()[1].split() == ["203.0.113.0/24", "192.0.2.9", "med", "5"]
     assert router.run("neighbor", "show").splitlines()[1].split() == [*neighbor.values()]
     assert router.json("bgp", "routes") == [path]
     assert router.json("bgp", "announced") == control.items["bgp.announced"]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
 from array import array
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dpdkrouter.api.server import ApiServer
 from dpdkrouter.config.paths import InstancePaths
-from dpdkrouter.errors import RequestError
 from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Member, Source
 from statskit import Segment
 from table_model import SMALL
@@ -158,93 +153,6 @@ class TestWithoutControl:
 def test_router_that_is_not_there() -> None:
     assert "no route segment" in run("route", "lookup", "192.0.2.1", name="nowhere", code=3)
     assert "router nowhere: not here" in run("status", name="nowhere", code=3)
-
-
-@pytest.fixture
-def asked(paths: InstancePaths) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """A real API server that notes what it is asked for."""
-    calls: list[tuple[str, dict[str, Any]]] = []
-    hop = {"address": "192.0.2.9", "port": None, "weight": 2}
-    route = {"prefix": "203.0.113.0/24", "source": "cli", "peer": None, "best": False, "stale": False,
-             "kind": "unicast", "next_hops": [hop], "reason": "source"}  # fmt: skip
-    bgp = {"prefix": "203.0.113.0/24", "peer": "192.0.2.9", "best": True, "stale": False, "as_path": "65001 {1 2}",
-           "origin": "igp", "next_hop": "192.0.2.9", "local_pref": None, "med": 5, "communities": [],
-           "reason": "best"}  # fmt: skip
-    peer = {"address": "192.0.2.9", "asn": 65001, "description": "", "state": "up", "since_s": 5.0,
-            "prefixes": {"ipv4": 1, "ipv6": 0}, "updates": 1, "last_error": "", "flaps": 0, "pending": []}  # fmt: skip
-    answers: dict[str, Any] = {
-        "status": {"uptime_s": 1.0, "descriptions": {"wan1": "to the exchange"}},
-        "route.show": [route],
-        "route.add": {"prefix": "203.0.113.0/24", "best": False, "reachable": True, "reason": "source"},
-        "route.del": {"prefix": "203.0.113.0/24"},
-        "neighbor.show": [
-            {
-                "port": "wan1",
-                "address": "192.0.2.9",
-                "mac": "02:00:00:00:00:09",
-                "state": "resolved",
-                "source": "kernel",
-            }
-        ],
-        "bgp.summary": {"router_id": "192.0.2.1", "asn": 65000, "feed": "json", "peers": [peer]},
-        "bgp.routes": [bgp],
-        "bgp.announced": [{"prefix": "203.0.113.0/24", "peer": "192.0.2.9"}],
-    }
-
-    def handler(method: str) -> Any:
-        def handle(params: dict[str, Any]) -> Any:
-            calls.append((method, params))
-            if params.get("prefix") == "10.0.0.0/8":
-                raise RequestError("10.0.0.0/8: no such route of source cli")
-            answer = answers[method]
-            return iter(answer) if isinstance(answer, list) else answer
-
-        return handle
-
-    loop = asyncio.new_event_loop()
-    ready, stop = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with ApiServer(paths.api_socket, "root", {method: handler(method) for method in answers}):
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert ready.wait(5)
-    yield calls
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
-
-
-Asked = list[tuple[str, dict[str, Any]]]
-
-
-def test_route_add_and_del(asked: Asked) -> None:
-    words = ("route", "add", "203.0.113.0/24", "--via", "192.0.2.9", "--via", "192.0.2.10,2")
-    assert "added, not in use: it lost by source" in run(*words)
-    via = [{"address": "192.0.2.9", "weight": 1}, {"address": "192.0.2.10", "weight": 2}]
-    assert asked == [("route.add", {"prefix": "203.0.113.0/24", "via": via, "type": "unicast"})]
-    assert "deleted" in run("route", "del", "203.0.113.0/24")
-    assert "error: 10.0.0.0/8: no such route" in run("route", "del", "10.0.0.0/8", code=1)
-
-
-def test_route_show(asked: Asked) -> None:
-    assert json.loads(run("route", "show", "--family", "ipv4", "--source", "cli", "--json"))[0]["source"] == "cli"
-    assert asked == [("route.show", {"family": "ipv4", "source": "cli"})]
-    assert "192.0.2.9 weight 2" in run("route", "show", "--all")
-
-
-@pytest.mark.usefixtures("asked")
-def test_neighbor_and_bgp_commands() -> None:
-    assert "02:00:00:00:00:09" in run("neighbor", "show")
-    assert "65001" in run("bgp", "summary")
-    assert json.loads(run("bgp", "summary", "--json"))["peers"][0]["state"] == "up"
-    assert "65001 {1 2}" in run("bgp", "routes", "--peer", "192.0.2.9")
-    assert "203.0.113.0/24" in run("bgp", "announced")
-    assert "1 of 1 sessions up, ExaBGP feed json" in run("status")
-    assert "to the exchange" in run("port", "show")
 
 
 def test_usage_errors_end_with_2() -> None:

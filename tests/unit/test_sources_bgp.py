@@ -315,6 +315,7 @@ def test_replaced_routes_are_not_more_routes() -> None:
 
 
 def test_warning_takes_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING")
     source = Source(limits=Limits((2, None), action="warn", warning=100))
     source.up(ALL)
     source.note(update(THREE[0]))
