@@ -1,7 +1,8 @@
 """The `dpdkrouter` command: noun then verb; a command parses, calls and renders, no more.
 
 Exit codes: 0 done; 1 an error; 2 the configuration or the command line is wrong; 3 the control process (or the
-router) does not answer; 4 what was asked for is not there; 5 `doctor` has warnings.
+router) does not answer; 4 what was asked for is not there; 5 `doctor` has warnings, `route audit` or `route diff`
+found differences.
 """
 
 from __future__ import annotations

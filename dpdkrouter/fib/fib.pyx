@@ -158,10 +158,10 @@ cdef class Fib(Writer):
             old = cls.attach(path, stats_path, grace_queue=grace_queue)
         except SegmentMissingError:
             return cls.create(path, limits, name, stats_path, grace_queue=grace_queue)
-        if old.reader.limits == limits:
-            return old
         new = None
         try:
+            if old.reader.limits == limits:
+                return old
             new = cls._unpublished(path, limits, name, stats_path, grace_queue)
             carry_over(old, new)
             new.mapping.publish()
