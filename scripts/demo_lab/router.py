@@ -55,7 +55,7 @@ ipv6_trie_mib = 8
 _PORT = """
 [[port]]
 name = "{name}"
-device = "net_af_packet{number},iface={device}"
+device = "net_af_packet{number},iface={device},framecnt=4096"
 addresses = {addresses}
 description = "{description}"
 """
