@@ -19,6 +19,8 @@ from benchlib.routes import Routes
 NAME = "dpdk-test-fib"
 LOOKUP = re.compile(r"AVG FIB lookup ([0-9.]+)")
 PATIENCE = 300
+PREFIX = f"bench-fib-{os.getpid()}"
+LEFT = Path("/run/dpdk", PREFIX)  # EAL's directory, which its programs leave behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Place:
     def options(self, bytes_needed: int) -> list[str]:
         """EAL options; its RIB and its copies of the routes come on top of its table."""
         memory = ["-m", str((bytes_needed >> 20) + 450)]
-        pages = ["--in-memory"] if self.huge else ["--no-huge", "--no-shconf", f"--file-prefix=bench-fib-{os.getpid()}"]
+        pages = ["--in-memory"] if self.huge else ["--no-huge", "--no-shconf", f"--file-prefix={PREFIX}"]
         return [*memory, *pages, "-l", str(self.core)]
 
 
@@ -114,6 +116,7 @@ def run(what: Configuration, routes: Path, addresses: Path, tbl8: int, place: Pl
             timeout=PATIENCE,
             env={**os.environ, "LC_ALL": "C"},
         )
+    shutil.rmtree(LEFT, ignore_errors=True)
     found = LOOKUP.search(done.stdout)
     if found:
         return float(found[1])
