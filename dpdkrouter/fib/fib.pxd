@@ -14,3 +14,5 @@ cdef class Fib(Writer):
     cdef object apply_checked(self, int family, const uint8_t[::1] prefixes, const uint8_t[::1] lengths,
                               const uint16_t[::1] groups, const uint8_t[::1] sources, Py_ssize_t n)
     cdef void fetch(self, int family, const uint8_t *prefix, int length) noexcept
+    cdef bint swept4(self, uint64_t slot, uint8_t stale) except -1
+    cdef bint swept6(self, uint64_t slot, uint8_t stale) except -1

@@ -16,7 +16,8 @@ from dpdkrouter.fib.rules cimport home4, home6, mask4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.writer cimport (FULL_EXTENDED, FULL_ROUTES4, FULL_ROUTES6, FULL_TRIE, INSERTED, OUTCOMES, REPLACED,
                                     UNCHANGED, WITHDRAWN, Writer)
 from fastpath.atomic cimport dr_store_relaxed_64, dr_store_release_64
-from fastpath.layout cimport DR_NAME, DR_ROUTE_MAGIC, DR_ROUTE_VERSION, DR_SOURCE_STALE, dr_part, dr_route_header
+from fastpath.layout cimport (DR_NAME, DR_ROUTE_MAGIC, DR_ROUTE_VERSION, DR_SOURCE_STALE, dr_part, dr_route_header,
+                              dr_rule4)
 from fastpath.segment cimport Mapping
 
 from dpdkrouter.errors import SegmentDamagedError, SegmentError, SegmentMissingError
@@ -51,6 +52,14 @@ cdef inline uint32_t load4(const uint8_t *p) noexcept nogil:
 
 cdef inline uint64_t load6(const uint8_t *p) noexcept nogil:
     return __builtin_bswap64((<const uint64_t *>p)[0])
+
+
+cdef inline bint is_prefix4(uint32_t prefix, int length) noexcept nogil:
+    return 0 <= length <= 32 and not prefix & ~mask4(length)
+
+
+cdef inline bint is_prefix6(uint64_t hi, uint64_t lo, int length) noexcept nogil:
+    return 0 <= length <= 128 and not (hi & ~mask_hi(length) or lo & ~mask_lo(length))
 
 
 cdef void fill_header(dr_route_header *h, limits, bytes name):
@@ -149,10 +158,10 @@ cdef class Fib(Writer):
             old = cls.attach(path, stats_path, grace_queue=grace_queue)
         except SegmentMissingError:
             return cls.create(path, limits, name, stats_path, grace_queue=grace_queue)
-        if old.reader.limits == limits:
-            return old
         new = None
         try:
+            if old.reader.limits == limits:
+                return old
             new = cls._unpublished(path, limits, name, stats_path, grace_queue)
             carry_over(old, new)
             new.mapping.publish()
@@ -322,27 +331,36 @@ cdef class Fib(Writer):
     def sweep_stale(self, uint8_t source, uint64_t limit=0xFFFFFFFF) -> int:
         """Withdraw up to `limit` routes of a source that are still marked.
 
-        The number withdrawn (less than limit: all).
+        The number withdrawn (less than limit: all). Damaged rules stay, for the audit to name and to mend.
         """
         cdef uint64_t i
         cdef uint64_t swept = 0
         cdef uint8_t stale = source | DR_SOURCE_STALE
-        cdef rule6 *rule
         self.begin()
         for i in range(self.rules4.mask + 1):    # closing a hole moves later rules up: look at the same slot again
-            while swept < limit and self.rules4.slot[i].length_plus1 and self.rules4.slot[i].source == stale:
-                self.withdraw4(self.rules4.slot[i].prefix, self.rules4.slot[i].length_plus1 - 1)
+            while swept < limit and self.swept4(i, stale):
                 swept += 1
         for i in range(self.rules6.mask + 1):
-            rule = &self.rules6.slot[i]
-            while swept < limit and rule.word & 0xFF and (rule.word >> 8) & 0xFF == stale:
-                self.withdraw6(__builtin_bswap64(rule.hi_be), __builtin_bswap64(rule.lo_be),
-                               <int>(rule.word & 0xFF) - 1)
+            while swept < limit and self.swept6(i, stale):
                 swept += 1
                 if self.grace.untagged >= RECLAIM_EVERY:
                     self.reclaim()
         self.end()
         return swept
+
+    cdef bint swept4(self, uint64_t slot, uint8_t stale) except -1:
+        """Withdraw the rule in a slot if it is of a source, or leave it; whether it was."""
+        cdef dr_rule4 rule = self.rules4.slot[slot]
+        return (rule.source == stale and is_prefix4(rule.prefix, rule.length_plus1 - 1)
+                and self.withdraw4(rule.prefix, rule.length_plus1 - 1) == WITHDRAWN)
+
+    cdef bint swept6(self, uint64_t slot, uint8_t stale) except -1:
+        cdef const rule6 *rule = &self.rules6.slot[slot]
+        cdef uint64_t hi = __builtin_bswap64(rule.hi_be)
+        cdef uint64_t lo = __builtin_bswap64(rule.lo_be)
+        cdef int length = <int>(rule.word & 0xFF) - 1
+        return ((rule.word >> 8) & 0xFF == stale and is_prefix6(hi, lo, length)
+                and self.withdraw6(hi, lo, length) == WITHDRAWN)
 
     # -- groups, adjacencies, interfaces: one change each, one generation each --
 
@@ -412,7 +430,7 @@ cdef class Fib(Writer):
     def restore_routes(self, int family, chunk) -> None:
         """apply() of another segment's rules, stale marks and all.
 
-        Those that do not fit count in carried_refused.
+        Those that do not fit, or are damaged, count in carried_refused.
         """
         cdef const uint8_t[::1] prefixes = chunk.prefixes
         cdef const uint8_t[::1] lengths = chunk.lengths
@@ -422,6 +440,11 @@ cdef class Fib(Writer):
         cdef int outcome
         self.begin()
         for i in range(len(chunk)):
+            if not (self.hops.in_use(groups[i]) and (
+                    is_prefix4(load4(&prefixes[i * 4]), lengths[i]) if family == 4
+                    else is_prefix6(load6(&prefixes[i * 16]), load6(&prefixes[i * 16 + 8]), lengths[i]))):
+                self.carried_refused += 1
+                continue
             if family == 4:
                 outcome = self.put4(load4(&prefixes[i * 4]), lengths[i], sources[i], groups[i])
             else:

@@ -12,7 +12,7 @@ cdef class Groups:
     cdef dr_adjacency *adjacency      # [max_adjacencies + 1]
     cdef dr_interface *interface      # [DR_MAX_PORTS]
     cdef dr_journal *journal
-    cdef uint32_t *routes             # [max_groups + 1]: rules that point to the group
+    cdef uint32_t *routes             # [65536]: rules that point to the group
     cdef uint32_t *used_by            # [max_adjacencies + 1]: groups that have the adjacency as a member
     cdef list free_groups, free_buckets, free_adjacencies
     cdef Grace grace

@@ -33,7 +33,8 @@ cdef class Groups:
 
     def __cinit__(self, uint32_t max_groups, uint32_t max_adjacencies, Grace grace):
         self.grace = grace
-        self.routes = <uint32_t *>calloc(max_groups + 1, sizeof(uint32_t))
+        # for every number that a rule can name: a damaged one may name a group that there cannot be
+        self.routes = <uint32_t *>calloc(1 << 16, sizeof(uint32_t))
         self.used_by = <uint32_t *>calloc(max_adjacencies + 1, sizeof(uint32_t))
         if self.routes == NULL or self.used_by == NULL:
             raise MemoryError

@@ -91,9 +91,16 @@ cdef class FibReader:
 
     @property
     def limits(self):
+        """The maxima that the segment was made for; SegmentError when they are not those."""
         h = self.header
-        return Limits(h.max_ipv4_routes, h.max_ipv6_routes, h.max_groups, h.max_adjacencies, h.max_ecmp_groups,
-                      h.max_ipv4_extended, h.ipv6_trie_bytes >> 20)
+        try:
+            found = Limits(h.max_ipv4_routes, h.max_ipv6_routes, h.max_groups, h.max_adjacencies, h.max_ecmp_groups,
+                           h.max_ipv4_extended, h.ipv6_trie_bytes >> 20)
+        except ValueError as error:
+            raise SegmentError(f"{self.mapping.path}: damaged: {error}; remove the file") from error
+        if found.layout_id != h.layout_id:
+            raise SegmentError(f"{self.mapping.path}: damaged: made for other maxima than {found}; remove the file")
+        return found
 
     @property
     def name(self) -> str:

@@ -121,7 +121,7 @@ cdef class Writer:
         cdef uint64_t word
         memset(self.rules4.lengths, 0, sizeof(self.rules4.lengths))
         memset(self.rules6.lengths, 0, sizeof(self.rules6.lengths))
-        memset(self.hops.routes, 0, (self.header.max_groups + 1) * sizeof(uint32_t))
+        memset(self.hops.routes, 0, 65536 * sizeof(uint32_t))
         self.rules4.count = self.rules6.count = 0
         for i in range(self.rules4.mask + 1):
             r4 = &self.rules4.slot[i]

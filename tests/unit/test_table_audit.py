@@ -3,12 +3,14 @@
 import random
 import struct
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dpdkrouter.errors import SegmentDamagedError
-from dpdkrouter.fib import Fib, FibReader
+from dpdkrouter.fib import Fib, FibReader, Source
 from dpdkrouter.fib.audit import SegmentAudit
 from dpdkrouter.fib.limits import layout
 from dpdkrouter.fib.mend import Mender
@@ -259,3 +261,42 @@ def test_a_damaged_key_is_refused_for_nobody_knows_what_it_was(fib: Fib, path: P
     fib.close()
     with pytest.raises(SegmentDamagedError, match="damaged in groups; remove the file and start again"):
         Fib.attach(path)
+
+
+DAMAGED_RULES = [
+    ("ipv4_rules", 4, 200),  # lengths
+    ("ipv6_rules", 16, 200),
+    ("ipv4_rules", 0, 0xFF),  # host bits
+    ("ipv6_rules", 15, 0xFF),
+]
+
+
+def damage_a_rule(fib: Fib, part: str, at: int, value: int) -> None:
+    """Change one byte of a rule that the change makes no prefix."""
+    size, length, longest = (8, 4, 24) if part == "ipv4_rules" else (32, 16, 64)
+    rules = range(0, layout(SMALL).parts[part].bytes, size)
+    poke(fib, part, next(i for i in rules if 1 < peek(fib, part, i + length, "<B") <= longest) + at, "<B", value)
+
+
+@pytest.mark.parametrize(("part", "at", "value"), DAMAGED_RULES)
+def test_a_damaged_rule_is_not_carried_over(fib: Fib, path: Path, part: str, at: int, value: int) -> None:
+    total = sum(fib.counts())
+    damage_a_rule(fib, part, at, value)
+    fib.close()
+    with closing(Fib.open(path, replace(SMALL, max_groups=SMALL.max_groups + 1))) as wider:
+        assert wider.carried_refused == 1
+        assert sum(wider.counts()) == total - 1
+        assert audit(wider).wrong == 0
+
+
+@pytest.mark.parametrize(("part", "at", "value"), DAMAGED_RULES)
+def test_a_damaged_rule_is_not_swept(fib: Fib, part: str, at: int, value: int) -> None:
+    """Taken for a prefix it would lead the writer outside of its tables; mending takes it out."""
+    total = sum(fib.counts())
+    assert fib.mark_stale(Source.EBGP) == total
+    damage_a_rule(fib, part, at, value)
+    assert fib.sweep_stale(Source.EBGP) == total - 1
+    assert any("damaged rule" in str(one) for one in audit(fib).differences)
+    audit(fib, mend=True)
+    assert audit(fib).wrong == 0
+    assert fib.counts() == (0, 0)

@@ -165,6 +165,15 @@ def test_a_segment_that_was_cut_short_is_refused(fib: Fib, path: Path) -> None:
             attach(path)
 
 
+@pytest.mark.parametrize(("maximum", "says"), [(0, "table.max_groups: found 0"), (7, "made for other maxima")])
+def test_maxima_that_the_segment_was_not_made_for_are_refused(fib: Fib, path: Path, maximum: int, says: str) -> None:
+    fib.mapping.view(48, 4)[:] = struct.pack("<I", maximum)
+    fib.close()
+    for _ in range(2):  # the refusal lets go of the lock
+        with pytest.raises(SegmentError, match=f"{path}: damaged: {says}.*remove the file"):
+            Fib.open(path, SMALL)
+
+
 def test_a_damaged_trie_is_mended_by_whoever_attaches(fib: Fib, path: Path) -> None:
     (group,) = fill_groups(fib, 1)
     apply(fib, 6, [(0x2001 << 112, 64, group)])
