@@ -73,12 +73,12 @@ addresses = {1}
 
 
 class Port:
-    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp."""
+    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp, `options` more of its."""
 
-    def __init__(self, name: str, *addresses: str, driver: str = "net_af_packet") -> None:
+    def __init__(self, name: str, *addresses: str, driver: str = "net_af_packet", options: str = "") -> None:
         self.name = name
         self.addresses = list(addresses)
-        self.device = f"{driver}_{name},iface={name}"
+        self.device = f"{driver}_{name},iface={name}{options}"
 
 
 @dataclass(frozen=True, slots=True)
