@@ -9,7 +9,7 @@ TCP slows the peers, while keepalives are sent and no hold timer runs out for wa
 whole or not at all. A helper that is started again is first told all sessions, then START.
 
 Replaced: Protocol.read_message, Processes.write, _start and received (tapcheck.py sees to it that these are the ones
-known). The control process can end a session with a NOTIFICATION of its choice by the line
+known), and what graceful.py replaces. The control process can end a session with a NOTIFICATION of its choice by the line
 `dpdkrouter notify EPOCH CODE SUBCODE [HEX]` (RFC 7606's session reset; ExaBGP can send Cease only). Runs in ExaBGP's
 process, in its only thread. RFC 4271 sections 4.1 and 6.
 """
@@ -32,6 +32,8 @@ from exabgp.reactor.api.processes import Processes
 from exabgp.reactor.network.error import LostConnection, NotConnected
 from exabgp.reactor.protocol import _UPDATE, Protocol
 
+from dpdkrouter.bgp import graceful
+from dpdkrouter.bgp.forwarding import Forwarding
 from dpdkrouter.bgp.frames import LINE, SESSION, START, UPDATES, frame
 
 if TYPE_CHECKING:
@@ -141,8 +143,9 @@ class Session:
 class Tap:
     """All sessions of this ExaBGP."""
 
-    def __init__(self) -> None:
+    def __init__(self, forwarding: Forwarding) -> None:
         self.writer = Writer()
+        self._forwarding = forwarding
         self._told: dict[str, Told] = {}
         self._sessions: dict[int, Session] = {}
         self._epoch = 0
@@ -186,6 +189,7 @@ class Tap:
             protocol.connection._reader = lambda number: _from_buffer(protocol.connection, found, number)
             data = frame(SESSION, json.dumps(describe(protocol, found)).encode(), found.epoch)
             self._told.setdefault(found.peer, Told()).session = data
+            self._forwarding.established(found.peer)
             self.writer.put(data)
         return found
 
@@ -328,7 +332,9 @@ def main() -> int:
     """Be ExaBGP."""
     from exabgp.application.main import main as exabgp
 
-    install(Tap())
+    forwarding = Forwarding.of(os.environ)
+    install(Tap(forwarding))
+    graceful.install(forwarding)
     sys.argv[0] = "exabgp"
     return int(exabgp() or 0)
 

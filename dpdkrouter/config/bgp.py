@@ -209,6 +209,9 @@ class Bgp(Table):
     restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
         120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
     )
+    hold_announcements: Annotated[int, rules.whole(0, 86400)] = Field(
+        60, description="seconds without a control process after which what it announced is withdrawn; 0: never"
+    )
     multipath: Annotated[int, rules.whole(1, MAX_MEMBERS)] = Field(
         1, description="how many equally good paths of BGP share a prefix's packets"
     )

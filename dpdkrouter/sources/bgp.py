@@ -351,6 +351,8 @@ class BgpSource:
             elif state.up:
                 peer.up = True
                 self._identify(peer, state.capabilities)
+                # Its session may have come up while nobody was there to say it; one End-of-RIB more does no harm.
+                lines += self._end_of_rib(peer)
                 lines += self._refresh(peer, now)
             else:
                 self._was_lost(peer, state, now)
@@ -388,7 +390,12 @@ class BgpSource:
         peer.restarting = False
         ends = found is not None and found.restart_time is not None
         peer.expect(peer.families(), now + _learn_s(peer.settings), refreshing=False, ends=ends)
-        return [commands.end_of_rib(peer.settings.address, family) for family in peer.settings.families]
+        return self._end_of_rib(peer)
+
+    @staticmethod
+    def _end_of_rib(peer: _Peer) -> list[str]:
+        """What a restarting router owes its peers when all is announced again (RFC 4724 section 4.1)."""
+        return [commands.end_of_rib(peer.settings.address, family) for family in peer.families()]
 
     def _identify(self, peer: _Peer, capabilities: Capabilities | None) -> None:
         """What the peer's OPEN says. The router id is part of the decision, so another one is another origin."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.bgp import tap, tapcheck
+from dpdkrouter.bgp.forwarding import Forwarding
 from dpdkrouter.bgp.frames import HEADER, LINE, START
 from dpdkrouter.bgp.tap import PENDING_LIMIT, Tap, whole_or_wrong, whole_updates
 from updatekit import MARKER, message, update
@@ -87,7 +88,7 @@ def test_what_exabgp_has_to_see() -> None:
 
 
 def test_a_writer_never_waits(helper: subprocess.Popen[bytes]) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.attach(helper)
     assert not found.writer.full()
     for _ in range(PENDING_LIMIT // 1000 + 2000):
@@ -101,7 +102,7 @@ def test_a_writer_never_waits(helper: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_dead_helper_is_no_error(helper: subprocess.Popen[bytes]) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.attach(helper)
     helper.kill()
     helper.wait()
@@ -111,7 +112,7 @@ def test_a_dead_helper_is_no_error(helper: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_new_helper_is_told_what_is_up() -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     with cat() as first, cat() as second, cat() as third:
         found.attach(first)
         for line in (OPEN, UP, '{"type": "notification"}'):
@@ -126,7 +127,7 @@ def test_a_new_helper_is_told_what_is_up() -> None:
 
 
 def test_a_late_or_wrong_command_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.command("dpdkrouter notify 7 3 1")
     assert not caplog.records
     found.command("dpdkrouter notify x")
