@@ -9,8 +9,10 @@ stop, so that peers send packets for the restart time to a router that has no ta
 * SIGTERM is a planned stop: what was announced is withdrawn, then the session is closed by a Cease, administrative
   shutdown (RFC 4486), upon which peers keep nothing (section 4). Each peer gets FAREWELL_S for that, all together twice
   as much. A restart, which says nothing, is SIGKILL; which one it is to be, the launcher decides.
+* `teardown` sends its Cease, whatever was negotiated, unless it is an administrative reset, after which the session
+  comes back.
 
-Replaced: Capabilities._graceful, Peer.shutdown (tapcheck.py knows them). In ExaBGP's only thread.
+Replaced: Capabilities._graceful, Peer.shutdown and teardown (tapcheck.py knows them). In ExaBGP's only thread.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ from exabgp.reactor.network.error import NetworkError
 from exabgp.reactor.peer import Peer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dpdkrouter.bgp.forwarding import Forwarding
 
-CEASE, ADMINISTRATIVE_SHUTDOWN = 6, 2
+CEASE, ADMINISTRATIVE_SHUTDOWN, ADMINISTRATIVE_RESET = 6, 2, 4
 FAREWELL_S = 1.0
 READ_BYTES = 64 << 10
 
@@ -57,9 +61,9 @@ def farewell(peer: Any, deadline: float) -> None:
                 return
 
 
-def install(forwarding: Forwarding) -> None:
-    """Replace ExaBGP's methods."""
-    stock_graceful, stock_shutdown = Capabilities._graceful, Peer.shutdown
+def install(forwarding: Forwarding, end: Callable[[Any, Exception], None]) -> None:
+    """Replace ExaBGP's methods; end: ends the session of a protocol by a NOTIFICATION."""
+    stock_graceful, stock_shutdown, stock_teardown = Capabilities._graceful, Peer.shutdown, Peer.teardown
     ends: list[float] = []
 
     def graceful(capabilities: Any, neighbor: Any, restarted: bool) -> None:
@@ -76,4 +80,10 @@ def install(forwarding: Forwarding) -> None:
         farewell(peer, min(now + FAREWELL_S, ends[0]))
         stock_shutdown(peer)
 
-    Capabilities._graceful, Peer.shutdown = graceful, shutdown
+    def teardown(peer: Any, code: int, restart: bool = True) -> None:
+        if code == ADMINISTRATIVE_RESET or not restart or peer.fsm != FSM.ESTABLISHED or peer.proto is None:
+            stock_teardown(peer, code, restart)
+        else:
+            end(peer.proto, Notify(CEASE, code))
+
+    Capabilities._graceful, Peer.shutdown, Peer.teardown = graceful, shutdown, teardown

@@ -193,6 +193,10 @@ class Tap:
             self.writer.put(data)
         return found
 
+    def end(self, protocol: Any, notify: Exception) -> None:
+        """End a session by this NOTIFICATION."""
+        self.session(protocol).notify = notify
+
     def command(self, text: str) -> None:
         """`dpdkrouter notify EPOCH CODE SUBCODE [HEX]`; one for a session that has ended is late, and ignored."""
         try:
@@ -333,8 +337,9 @@ def main() -> int:
     from exabgp.application.main import main as exabgp
 
     forwarding = Forwarding.of(os.environ)
-    install(Tap(forwarding))
-    graceful.install(forwarding)
+    tap = Tap(forwarding)
+    install(tap)
+    graceful.install(forwarding, tap.end)
     sys.argv[0] = "exabgp"
     return int(exabgp() or 0)
 

@@ -1,6 +1,6 @@
 """Whether the installed ExaBGP is the one that the tap (tap.py) knows.
 
-The tap (with graceful.py) replaces six methods and relies on how others call them: the files that hold these are
+The tap (with graceful.py) replaces seven methods and relies on how others call them: the files that hold these are
 compared by hash, without importing them. Anything else gets the JSON feed, which needs nothing but ExaBGP's documented
 interface.
 """

@@ -156,6 +156,10 @@ class BgpNeighbor(Table):
     graceful_restart: Annotated[bool, rules.BOOLEAN] = Field(
         True, description="false: its routes go as soon as its session is lost, and ours there (RFC 4724)"
     )
+    route_refresh: Annotated[bool, rules.BOOLEAN] = Field(
+        True,
+        description="false: no route refresh (RFC 2918, 7313); where one is needed, its session is restarted instead",
+    )
     import_policy: Annotated[str | None, rules.POLICY_NAME] = Field(
         None,
         description='policy for the routes it sends, or "accept" or "reject" for all; '
