@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpdkrouter.bgp import forwarding, helper, tapcheck
+from dpdkrouter.bgp import forwarding, frames, helper, tapcheck
 from dpdkrouter.bgp.configuration import BgpSettings, render
 from dpdkrouter.errors import AlreadyRunningError, BgpError, SegmentError
 from dpdkrouter.fib.reader import FibReader
@@ -60,6 +60,7 @@ class LaunchSettings:
     """Where and with what to run; `namespace` None stays in the present one (a lab that is in it already).
 
     hold_announcements: seconds without a control process after which what it announced is withdrawn; 0: never.
+    connect_retry: seconds between attempts to connect, at most; 60 is ExaBGP's own, others need the tap.
     segment: the route segment, of which peers are told whether it was kept over a restart.
     """
 
@@ -69,6 +70,7 @@ class LaunchSettings:
     log_level: str = "WARNING"
     buffer_bytes: int = helper.BUFFER_LIMIT
     hold_announcements: int = 60
+    connect_retry: int = 60
     segment: Path | None = None
 
 
@@ -174,6 +176,7 @@ def environment(settings: LaunchSettings) -> dict[str, str]:
         "tcp_bind": "0.0.0.0 ::",
     }
     told = {
+        frames.RETRY: str(settings.connect_retry),
         forwarding.SEGMENT: str(settings.segment or ""),
         forwarding.KEPT: " ".join(kept_families(settings.segment)),
     }

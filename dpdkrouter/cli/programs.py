@@ -122,7 +122,9 @@ def bgp(file: File = DEFAULT) -> None:
     paths = InstancePaths.of(config)
     launched = LaunchSettings(paths.run, config.router.namespace, settings, segment=paths.routes)
     if config.bgp is not None:
-        launched = replace(launched, hold_announcements=config.bgp.hold_announcements)
+        launched = replace(
+            launched, hold_announcements=config.bgp.hold_announcements, connect_retry=config.bgp.connect_retry
+        )
     raise typer.Exit(launch(launched))
 
 

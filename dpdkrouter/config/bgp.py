@@ -216,6 +216,9 @@ class Bgp(Table):
     hold_announcements: Annotated[int, rules.whole(0, 86400)] = Field(
         60, description="seconds without a control process after which what it announced is withdrawn; 0: never"
     )
+    connect_retry: Annotated[int, rules.whole(1, 60)] = Field(
+        10, description="seconds between attempts to open a session, at most; the first ones follow each other faster"
+    )
     multipath: Annotated[int, rules.whole(1, MAX_MEMBERS)] = Field(
         1, description="how many equally good paths of BGP share a prefix's packets"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from exabgp.reactor.delay import Delay
 
 from dpdkrouter.bgp import tap, tapcheck
 from dpdkrouter.bgp.forwarding import Forwarding
@@ -132,3 +134,16 @@ def test_a_late_or_wrong_command_is_ignored(caplog: pytest.LogCaptureFixture) ->
     assert not caplog.records
     found.command("dpdkrouter notify x")
     assert "is wrong" in caplog.text
+
+
+def test_attempts_to_connect_are_no_further_apart_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest() -> float:
+        delay = Delay()
+        for _ in range(40):
+            delay.increase()
+        return float(delay._time - time.time())
+
+    monkeypatch.setattr(Delay, "increase", Delay.increase)  # put back afterwards
+    assert longest() > 55
+    tap.limit_delay(5)
+    assert 4 < longest() <= 5

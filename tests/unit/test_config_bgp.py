@@ -31,6 +31,7 @@ device = "net_null0"
 addresses = ["192.0.2.1/24", "2001:db8::1/64"]
 [bgp]
 hold_announcements = 0
+connect_retry = 5
 multipath = 8
 multipath_relaxed = true
 compare_med = "always"
@@ -210,6 +211,7 @@ WRONG = [
     ("ttl_security = 1", "ttl_security = 255", f"{NEIGHBOR}.ttl_security", "255", "between 1 and 254"),
     ("add_path = true", "add_path = 1", f"{NEIGHBOR}.add_path", "1", "true or false"),
     ("route_refresh = false", "route_refresh = 0", f"{NEIGHBOR}.route_refresh", "0", "true or false"),
+    ("connect_retry = 5", "connect_retry = 61", "bgp.connect_retry", "61", "between 1 and 60"),
     ("hold_announcements = 0", "hold_announcements = -1", "bgp.hold_announcements", "-1", "between 0 and 86400"),
     ("graceful_restart = false", "graceful_restart = 0", f"{NEIGHBOR}.graceful_restart", "0", "true or false"),
     (
