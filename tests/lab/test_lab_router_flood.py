@@ -2,8 +2,9 @@
 
 client ── lan0  dpdkrouter  wan0 ── west        both families in turn, numbered, 24,000 a second from each of the two
 
-Runs in which nothing is killed, before and after, show what the machine carries without loss: the ports' rings hold a
-third of a second. Where one of these loses anything, or a stream is too slow, the run between them says nothing and is
+Runs in which nothing is killed, before and after, show what the machine carries without loss: the ports' rings hold
+more than a second, and fast path and streams come before other processes, as on a router whose workers have cores of
+their own. Where one of these loses anything, or a stream is too slow, the run between them says nothing and is
 made again. What is lost between two that lost nothing was lost for the sake of the one that was killed.
 """
 
@@ -17,25 +18,27 @@ import pytest
 
 from lab.harness import wait_for
 from lab.harness.bgplab import ANNOUNCED, SERVICE4, SERVICE6, BgpLab, distinct
-from lab.harness.flood import Flood
+from lab.harness.flood import Flood, first
 from lab.harness.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("hugepages")
+pytestmark = [pytest.mark.usefixtures("hugepages"), pytest.mark.timeout(480)]
 
 RATE, LEAST = 24_000, 20_000
 PLAIN_S = 4.0
-TRIES = 6
+TRY_S = 300.0  # a machine on which others work may need it
+FAST_PATH = -20  # its workers' priority
 CLIENT = ("203.0.113.9", "2001:db8:100::9")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BgpLab]:
     directory: Path = tmp_path_factory.mktemp("flood")
-    with BgpLab(directory, "f", options=",framecnt=8192", lcores=(0,)) as made:
+    with BgpLab(directory, "f", options=",framecnt=32768", lcores=(0,)) as made:
+        first(made.router.pid("fastpath"), FAST_PATH)
         yield made
 
 
@@ -66,13 +69,14 @@ def lost_by(lab: BgpLab, act: Callable[[], None]) -> int:
     """How many packets are lost by an act, between two runs without it that lose none."""
     for service in (SERVICE4, SERVICE6):
         wait_for(lambda service=service: lab.ping(service), 10, f"ping {service}")
-    for _ in range(TRIES):
+    end = time.monotonic() + TRY_S
+    while time.monotonic() < end:
         if _run(lab, "before", _plain) != (0, True):
             continue
         lost, fast = _run(lab, "killed", act)
         if fast and (lost == 0 or _run(lab, "after", _plain) == (0, True)):
             return lost
-    pytest.fail(f"this machine carries no {LEAST} packets a second each way without loss, {TRIES} times tried")
+    pytest.fail(f"this machine carries no {LEAST} packets a second each way without loss, tried for {TRY_S:.0f} s")
 
 
 def test_control_killed_under_load(lab: BgpLab) -> None:

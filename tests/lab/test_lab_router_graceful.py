@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,10 +93,26 @@ class Lab:
 
     def whole(self) -> None:
         """Wait until both have all of ours, and we have theirs."""
+        wait_for(lambda: self.router.call("bgp.summary")["feed"] == "tap", 30, "the tap in use")
         wait_for(lambda: self.bird.established() and self.frr.established(), 60, "the sessions")
         wait_for(lambda: self.told() == (OURS, OURS), 30, "our prefixes at both")
         wait_for(lambda: {*OF_WEST, *OF_EAST} <= self.router.routes(), 30, "their routes")
         wait_for(lambda: self.router.stale() == 0, 90, "no stale routes")
+
+    @contextmanager
+    def nothing_started_again(self) -> Iterator[None]:
+        """In the block `run` sleeps: what ends stays away."""
+        run = self.router.process
+        assert run is not None
+        os.kill(run.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(run.pid, signal.SIGCONT)
+
+    def flaps(self) -> list[int]:
+        """How often each session was lost."""
+        return [peer["flaps"] for peer in self.router.call("bgp.summary")["peers"]]
 
     def told(self) -> tuple[set[str], set[str]]:
         """What BIRD and FRR have of ours."""
@@ -125,18 +141,18 @@ def _exabgp(launcher: int) -> int:
 def test_restart_of_exabgp_loses_no_prefix_at_bird_and_frr(lab: Lab, how: str) -> None:
     lab.whole()
     launcher = lab.router.pid("bgp")
-    before = lab.router.call("bgp.summary")["peers"]
+    before = lab.flaps()
     with Watch(lab.router, [lab.bird, lab.frr], sorted(OURS)) as watch:
         if how == "restart asked for":
             os.kill(launcher, signal.SIGHUP)
         else:
             os.kill(_exabgp(launcher) if how == "exabgp killed" else launcher, signal.SIGKILL)
         wait_for(lambda: lab.router.restarted("bgp", launcher), 20, "another launcher")
+        wait_for(lambda: lab.flaps() == [count + 1 for count in before], 20, "the loss of the sessions noticed")
         lab.whole()
         time.sleep(LATER_S)  # the watch goes on for so long
     watch.check()
-    after = lab.router.call("bgp.summary")["peers"]
-    assert [one["flaps"] for one in after] == [one["flaps"] + 1 for one in before]
+    assert lab.flaps() == [count + 1 for count in before]
 
 
 def test_forwarding_state_is_said_to_be_kept_only_when_it_was(lab: Lab) -> None:
@@ -151,8 +167,9 @@ def test_planned_stop_withdraws_and_says_cease(lab: Lab) -> None:
     lab.whole()
     start = lab.bird_log.stat().st_size
     launcher = lab.router.pid("bgp")
-    os.kill(launcher, signal.SIGTERM)
-    wait_for(lambda: lab.told() == (set(), set()), 10, "nothing of ours at the peers")
+    with lab.nothing_started_again():
+        os.kill(launcher, signal.SIGTERM)
+        wait_for(lambda: lab.told() == (set(), set()), 20, "nothing of ours at the peers")
     said = lab.bird_log.read_text()[start:]
     cease = said.index("Received: Administrative shutdown")
     for prefix in ALWAYS:
@@ -181,13 +198,9 @@ def test_announcements_of_a_control_process_that_hangs_are_withdrawn(lab: Lab) -
 
 def test_announcements_of_a_control_process_that_is_gone_are_withdrawn(lab: Lab) -> None:
     lab.whole()
-    assert lab.router.process is not None
-    os.kill(lab.router.process.pid, signal.SIGSTOP)  # nobody starts another
-    try:
+    with lab.nothing_started_again():
         control = lab.router.kill("control")
         wait_for(lambda: lab.told() == (set(), set()), HOLD_S + 30, "nothing of ours at the peers")
-    finally:
-        os.kill(lab.router.process.pid, signal.SIGCONT)
     wait_for(lambda: lab.router.restarted("control", control), 20, "another control process")
     lab.whole()
 
