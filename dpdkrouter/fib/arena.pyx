@@ -33,7 +33,7 @@ cdef class Arena:
         """Nothing is taken, nothing is free: `take` and `rebuild` follow."""
         memset(self.taken, 0, self.units)
         memset(self.head, 0, sizeof(self.head))
-        self.used = self.bump = self.bump_end = 0
+        self.used = self.freed = self.bump = self.bump_end = 0
 
     cdef void take(self, uint32_t at, uint32_t size) noexcept:
         memset(self.taken + at, 1, size)

@@ -24,6 +24,7 @@ cdef class SegmentAudit:
     cdef uint64_t *lengths6          # [BUCKETS6][2]: bits of the lengths 32 to 95, 96 to 128
     cdef uint64_t short6             # bits of the lengths 0 to 31
     cdef place now
+    cdef bint safe                   # for a mender: no entry leads astray
     cdef readonly uint64_t rules     # checked
     cdef readonly uint64_t entries   # of the tables, checked
     cdef readonly uint64_t wrong

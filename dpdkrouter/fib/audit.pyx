@@ -104,6 +104,8 @@ cdef class SegmentAudit:
     cdef int forward(self, uint64_t work) except -1:
         """Some of the present phase; the next one begins with the next step."""
         cdef uint64_t end
+        if self.mender is not None and not self.safe:
+            self._cut()
         if self.now.phase == RULES4:
             end = min(self.now.at + work // RULE_WORK + 1, self.reader.rules4.mask + 1)
             self._rules4(end)
@@ -126,6 +128,13 @@ cdef class SegmentAudit:
         elif self.now.phase == GROUPS:
             self._next(self._groups(work))
         return 0
+
+    def _cut(self):
+        """Mending puts rules in again, which walks through the table: nothing may lead astray then."""
+        self.safe = True
+        for family, address, bits in self.mender.cut():
+            self.note(family, address >> 64, address & 0xFFFFFFFFFFFFFFFF, bits, "names no node or block of its own")
+            self.mended += 1
 
     def _next(self, bint over):
         if over:

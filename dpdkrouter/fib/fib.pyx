@@ -2,8 +2,9 @@
 interfaces.
 
 A batch is one generation (odd while it is applied) and is checked whole before anything of it is applied.
-Single writer in the machine: the file's lock. Control thread only; blocks never, but up to 0.2 s in `attach`,
-for the fast path's lcores to become quiescent. writer.pyx says how a rule goes in and what a kill leaves.
+Single writer in the machine: the file's lock. Control thread only; blocks never, but up to 0.2 s in `attach` and
+when damage is cut off, for the fast path's lcores to become quiescent. writer.pyx says how a rule goes in and what
+a kill leaves.
 """
 import contextlib
 import logging
@@ -12,7 +13,7 @@ import time
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from dpdkrouter.fib.rules cimport home4, home6, mask4, mask_hi, mask_lo, rule6
+from dpdkrouter.fib.rules cimport home4, home6, is_prefix4, is_prefix6, mask4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.writer cimport (FULL_EXTENDED, FULL_ROUTES4, FULL_ROUTES6, FULL_TRIE, INSERTED, OUTCOMES, REPLACED,
                                     UNCHANGED, WITHDRAWN, Writer)
 from fastpath.atomic cimport dr_store_relaxed_64, dr_store_release_64
@@ -52,14 +53,6 @@ cdef inline uint32_t load4(const uint8_t *p) noexcept nogil:
 
 cdef inline uint64_t load6(const uint8_t *p) noexcept nogil:
     return __builtin_bswap64((<const uint64_t *>p)[0])
-
-
-cdef inline bint is_prefix4(uint32_t prefix, int length) noexcept nogil:
-    return 0 <= length <= 32 and not prefix & ~mask4(length)
-
-
-cdef inline bint is_prefix6(uint64_t hi, uint64_t lo, int length) noexcept nogil:
-    return 0 <= length <= 128 and not (hi & ~mask_hi(length) or lo & ~mask_lo(length))
 
 
 cdef void fill_header(dr_route_header *h, limits, bytes name):
@@ -128,24 +121,17 @@ cdef class Fib(Writer):
             self._mend()
 
     def _mend(self):
-        """Mend twice: what needs memory waits until it is known what is free."""
+        """Cut off what a walk must not follow, learn what is free, then let the tables show the rules again."""
         mender = Mender(self)
-        self._audit(mender)
-        try:
-            self.recover()
-        except SegmentDamagedError:    # nodes that two entries name may show what is right, and yet cannot stay
-            mender.detach6()
-            self.recover()
-        self._audit(mender)
-
-    def _audit(self, mender):
+        cut = mender.cut()
+        self.recover()
         audit = SegmentAudit(self.reader, mender)
         self.mending = True
         while audit.step():
             pass
         self.mending = False
-        log.error("%s: %d of %d differences mended, the first: %s", self.mapping.path, audit.mended, audit.wrong,
-                  audit.differences[0] if audit.differences else "none")
+        log.error("%s: %d entries cut off, %d of %d differences mended, the first: %s", self.mapping.path, len(cut),
+                  audit.mended, audit.wrong, audit.differences[0] if audit.differences else "none")
 
     @classmethod
     def open(cls, path, limits, str name="router", stats_path=None, *, uint32_t grace_queue=65536):

@@ -7,18 +7,22 @@ entry named is not given back until the next start. Each method says whether it 
 thread only, between batches.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from dpdkrouter.fib.groups cimport Groups
-from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, mask_hi, mask_lo, rule6
+from dpdkrouter.fib.node6 cimport entries_of, node_at, node_base, runs_of, stands_alone, starts_of, units_for
+from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, is_prefix6, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.table4 cimport Table4
+from dpdkrouter.fib.table6 cimport Table6
 from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, word6
 from dpdkrouter.fib.writer cimport Writer
 from fastpath.atomic cimport dr_store_release_16, dr_store_release_32, dr_store_release_64
-from fastpath.layout cimport DR_IPV4_EXTENDED, DR_IPV6_CHILD, DR_IPV6_ROOT_BITS
+from fastpath.layout cimport DR_GROUP_MULTI, DR_IPV4_EXTENDED, DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE
 
 from dpdkrouter.fib.records import TableFullError
 
 cdef extern from *:
+    ctypedef uint64_t u128 "unsigned __int128"
     uint64_t __builtin_bswap64(uint64_t word) noexcept nogil
 
 
@@ -55,7 +59,7 @@ cdef class Mender:
         self.writer.begin()
         for i in range(n):
             at = cover4(&self.writer.rules4, index << 8 | i, 33 if own_block else 25)
-            dr_store_release_16(&entry[i], 0 if at < 0 else self.writer.rules4.slot[at].group)
+            dr_store_release_16(&entry[i], 0 if at < 0 else self.writer.rules4.slot[at].group & ~DR_IPV4_EXTENDED)
             depth[i] = 0 if at < 0 else self.writer.rules4.slot[at].length_plus1 - 1
         if not own_block:
             done = self.put_within4(index)
@@ -73,7 +77,7 @@ cdef class Mender:
                 if at >= 0:
                     if not self.writer.table4.fits(prefix, length):
                         return 0
-                    self.writer.table4.insert(prefix, length, self.writer.rules4.slot[at].group)
+                    self.writer.table4.insert(prefix, length, self.writer.rules4.slot[at].group & ~DR_IPV4_EXTENDED)
         return 1
 
     cdef int drop4(self, uint64_t slot) except -1:
@@ -127,9 +131,9 @@ cdef class Mender:
         for i in range(self.writer.rules6.mask + 1):
             rule = &self.writer.rules6.slot[i]
             length = <int>(rule.word & 0xFF) - 1
-            if length <= longer or length > 128:
-                continue
             hi, lo = __builtin_bswap64(rule.hi_be), __builtin_bswap64(rule.lo_be)
+            if length <= longer or not is_prefix6(hi, lo, length):
+                continue
             end_hi, end_lo = hi | ~mask_hi(length), lo | ~mask_lo(length)
             if (hi > last_hi or hi == last_hi and lo > last_lo
                     or end_hi < first_hi or end_hi == first_hi and end_lo < first_lo):
@@ -140,21 +144,99 @@ cdef class Mender:
             self.writer.table6.commit(hi, lo, length, leaf)
         return 1
 
-    def detach6(self) -> None:
-        """Let the whole IPv6 table show only what its root can: an audit brings the longer rules back."""
-        cdef uint32_t i
-        cdef int64_t at
-        cdef uint32_t leaf
+    # -- cutting off what a walk must not follow --
+
+    def cut(self) -> list:
+        """Let every entry that names no node or block of its own show its cover: (family, address, bits) of each.
+
+        Until then no walk through the tables is safe: a damaged entry may lead anywhere, also in a circle. The rules
+        that are no longer shown are for the audit to bring back. Something cut off: nothing is free until the next
+        grace period is over, since an entry may have named what was.
+        """
+        found = []
         self.writer.begin()
+        self.cut4(found)
+        self.cut6(found)
+        self.cut_groups()
+        if found:
+            self.writer.withhold()
+        dr_store_release_64(&self.writer.header.generation, (self.writer.header.generation | 1) + 1)
+        self.writer.settle()
+        return found
+
+    cdef int cut4(self, list found) except -1:
+        cdef Table4 table = self.writer.table4
+        cdef uint8_t[::1] taken = bytearray(table.blocks)
+        cdef uint32_t i, block
+        cdef int64_t at
+        for i in range(1 << 24):
+            if not table.root[i] & DR_IPV4_EXTENDED:
+                continue
+            block = table.root[i] & ~DR_IPV4_EXTENDED
+            if block < table.blocks and not taken[block]:
+                taken[block] = 1
+                continue
+            at = cover4(&self.writer.rules4, i << 8, 25)
+            dr_store_release_16(&table.root[i], 0 if at < 0 else self.writer.rules4.slot[at].group & ~DR_IPV4_EXTENDED)
+            table.depth[i] = 0 if at < 0 else self.writer.rules4.slot[at].length_plus1 - 1
+            found.append((4, i << 8, 24))
+        return 0
+
+    cdef int cut6(self, list found) except -1:
+        cdef uint8_t[::1] taken = bytearray(self.writer.table6.arena.units)
+        cdef uint32_t i
         for i in range(1 << DR_IPV6_ROOT_BITS):
             if self.writer.table6.root[i] & DR_IPV6_CHILD:
-                at = cover6(&self.writer.rules6, <uint64_t>i << (64 - DR_IPV6_ROOT_BITS), 0, DR_IPV6_ROOT_BITS + 1)
-                leaf = 0
-                if at >= 0:
-                    leaf = word6(<int>(self.writer.rules6.slot[at].word & 0xFF) - 1,
-                                 (self.writer.rules6.slot[at].word >> 16) & 0xFFFF)
-                dr_store_release_32(&self.writer.table6.root[i], leaf)
-        dr_store_release_64(&self.writer.header.generation, self.writer.header.generation + 1)
+                self.cut_under(&self.writer.table6.root[i], 0, <uint64_t>i << (64 - DR_IPV6_ROOT_BITS), 0, taken, found)
+        return 0
+
+    cdef int cut_under(self, uint32_t *at, int level, uint64_t hi, uint64_t lo, uint8_t[::1] taken,
+                       list found) except -1:
+        """Of the entry at this address that should lead to a node of this level, and of all below it."""
+        cdef Table6 table = self.writer.table6
+        cdef uint8_t *node = node_at(table.trie, at[0])
+        cdef uint32_t *entry = entries_of(node)
+        cdef int base = node_base(level)
+        cdef int slot, shift = 128 - DR_IPV6_STRIDE - base
+        cdef u128 place
+        if not table.is_node(at[0], level, &taken[0]):
+            self.cut_entry(at, base, hi, lo, found)
+            return 0
+        memset(&taken[at[0] & ~DR_IPV6_CHILD], 1, units_for(runs_of(node)))
+        for slot in range(64):
+            if not starts_of(node)[0] >> slot & 1:
+                continue
+            if entry[0] & DR_IPV6_CHILD:
+                place = (<u128>hi << 64 | <u128>lo) + (<u128>slot << shift if shift >= 0 else 0)
+                if stands_alone(node, slot):
+                    self.cut_under(entry, level + 1, <uint64_t>(place >> 64), <uint64_t>place, taken, found)
+                else:
+                    self.cut_entry(entry, base, <uint64_t>(place >> 64), <uint64_t>place, found)
+            entry += 1
+        return 0
+
+    cdef int cut_entry(self, uint32_t *at, int bits, uint64_t hi, uint64_t lo, list found) except -1:
+        """Show the longest rule that covers all of what follows these bits of an address."""
+        cdef int64_t cover = cover6(&self.writer.rules6, hi, lo, bits + 1)
+        cdef uint64_t word = 0 if cover < 0 else self.writer.rules6.slot[cover].word
+        dr_store_release_32(at, word6(<int>(word & 0xFF) - 1, (word >> 16) & 0xFFFF))
+        found.append((6, int(hi) << 64 | int(lo), bits))
+        return 0
+
+    cdef int cut_groups(self) except -1:
+        """Let a group whose word names no bucket block of its own use its first member."""
+        cdef Groups hops = self.writer.hops
+        cdef uint8_t[::1] taken = bytearray(self.writer.header.max_ecmp_groups)
+        cdef uint32_t i, block
+        for i in range(1, self.writer.header.max_groups + 1):
+            if not hops.key[i].members or not hops.word[i] & DR_GROUP_MULTI:
+                continue
+            block = hops.word[i] & ~DR_GROUP_MULTI
+            if block >= self.writer.header.max_ecmp_groups or taken[block]:
+                dr_store_release_32(&hops.word[i], hops.key[i].member[0].adjacency)
+            else:
+                taken[block] = 1
+        return 0
 
     cdef int group(self, uint32_t group, bint own_block) except -1:
         """Give a group the word and the buckets that its key says; its first member alone while no block is free."""

@@ -50,6 +50,14 @@ cdef inline uint64_t mask_lo(int length) noexcept nogil:
     return 0 if length <= 64 else ~<uint64_t>0 << (128 - length)
 
 
+cdef inline bint is_prefix4(uint32_t prefix, int length) noexcept nogil:
+    return 0 <= length <= 32 and not prefix & ~mask4(length)
+
+
+cdef inline bint is_prefix6(uint64_t hi, uint64_t lo, int length) noexcept nogil:
+    return 0 <= length <= 128 and not (hi & ~mask_hi(length) or lo & ~mask_lo(length))
+
+
 cdef inline uint64_t pack(int length, uint8_t source, uint16_t group) noexcept nogil:
     """The word that publishes a rule.
 

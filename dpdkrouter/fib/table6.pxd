@@ -23,6 +23,7 @@ cdef class Table6:
     cdef void bind(self, uint32_t *root, uint8_t *trie) noexcept
     cdef bint derive(self) except *
     cdef bint reach(self, uint32_t entry, int level) except *
+    cdef bint is_node(self, uint32_t entry, int level, const uint8_t *taken) noexcept
     cdef uint32_t build(self, const uint32_t *slots, int base) noexcept
     cdef void replace(self, uint32_t *at, uint32_t entry) noexcept
     cdef void discard(self) noexcept

@@ -51,22 +51,33 @@ cdef class Table6:
         return True
 
     cdef bint reach(self, uint32_t entry, int level) except *:
-        cdef uint32_t unit = entry & ~DR_IPV6_CHILD
-        cdef uint8_t *node
-        cdef uint32_t size, i
-        cdef int run
-        if level >= LEVELS or unit == 0 or unit >= self.arena.units:
+        """Take the units of a node and of all below it; False when one cannot be a node or is another's too."""
+        cdef uint8_t *node = node_at(self.trie, entry)
+        cdef uint32_t *at = entries_of(node)
+        cdef int slot
+        if not self.is_node(entry, level, self.arena.taken):
             return False
-        node = node_at(self.trie, entry)
-        size = units_for(runs_of(node))
-        if not starts_of(node)[0] & 1 or unit + size > self.arena.units:
-            return False
-        for i in range(unit, unit + size):
-            if self.arena.taken[i]:
+        self.arena.take(entry & ~DR_IPV6_CHILD, units_for(runs_of(node)))
+        for slot in range(64):
+            if not starts_of(node)[0] >> slot & 1:
+                continue
+            if at[0] & DR_IPV6_CHILD and not (stands_alone(node, slot) and self.reach(at[0], level + 1)):
                 return False
-        self.arena.take(unit, size)
-        for run in range(runs_of(node)):
-            if entries_of(node)[run] & DR_IPV6_CHILD and not self.reach(entries_of(node)[run], level + 1):
+            at += 1
+        return True
+
+    cdef bint is_node(self, uint32_t entry, int level, const uint8_t *taken) noexcept:
+        """Whether an entry names what can be a node, and whose units nobody has taken yet."""
+        cdef uint32_t unit = entry & ~DR_IPV6_CHILD
+        cdef uint8_t *node = node_at(self.trie, entry)
+        cdef uint32_t end, i
+        if level >= LEVELS or unit == 0 or unit >= self.arena.units or not starts_of(node)[0] & 1:
+            return False
+        end = unit + units_for(runs_of(node))
+        if end > self.arena.units:
+            return False
+        for i in range(unit, end):
+            if taken[i]:
                 return False
         return True
 

@@ -60,6 +60,9 @@ cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_
         after = 1
         while slot + after < 64 and not starts >> (slot + after) & 1:
             after += 1
+        if entry & DR_IPV6_CHILD and before + after > 1:    # a node for several slots: none is made so
+            leaf.broken = True
+            break
         level += 1
     leaf.at = at
     leaf.word = entry

@@ -37,9 +37,12 @@ cdef class Writer:
     cdef uint32_t in_vain                # reclaim() calls that freed nothing, in a row
 
     cdef int recover(self) except -1
+    cdef bint journal_right(self) noexcept
     cdef int redo(self) except -1
     cdef void count_rules(self) noexcept
     cdef int derive(self) except -1
+    cdef int settle(self) except -1
+    cdef void withhold(self)
     cdef int begin(self) except -1
     cdef int end(self) except -1
     cdef int reclaim(self) except -1

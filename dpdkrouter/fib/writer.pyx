@@ -16,7 +16,8 @@ from libc.string cimport memset
 from dpdkrouter.fib.grace cimport RETIRED_EXTENDED, RETIRED_NODE, Grace, retired
 from dpdkrouter.fib.groups cimport Groups
 from dpdkrouter.fib.reader cimport FibReader, bind_rules4, bind_rules6
-from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, find6, pack, place4, place6
+from dpdkrouter.fib.rules cimport (close4, close6, cover4, cover6, find4, find6, is_prefix4, is_prefix6, pack, place4,
+                                   place6)
 from dpdkrouter.fib.table4 cimport Table4
 from dpdkrouter.fib.table6 cimport Table6
 from fastpath.atomic cimport dr_fence, dr_store_release_32, dr_store_release_64
@@ -31,7 +32,7 @@ cdef enum:
     VAIN_ASKS = 64         # refusals before the lcores are looked at again
 
 RECOVERY_PATIENCE = 0.2
-"""Seconds that attaching waits for lcores; a live one reports within a millisecond."""
+"""Seconds that attaching and cutting damage off wait for lcores; a live one reports within a millisecond."""
 
 
 cdef class Writer:
@@ -61,6 +62,10 @@ cdef class Writer:
 
     cdef int recover(self) except -1:
         """Make the state whole, and learn from it what is free."""
+        # odd, and another than the last writer's: who reads what that one has left reads again
+        dr_store_release_64(&self.header.generation, (self.header.generation | 1) + 2)
+        if self.journal.op in (DR_JOURNAL_INSERT, DR_JOURNAL_WITHDRAW) and not self.journal_right():
+            raise SegmentError(f"{self.mapping.path}: damaged: the journal names no prefix; remove the file")
         if self.journal.op == DR_JOURNAL_WITHDRAW and self.journal.hole:
             if self.journal.family == 4:
                 close4(&self.rules4, self.journal, (self.journal.hole - 1) & self.rules4.mask)
@@ -74,14 +79,20 @@ cdef class Writer:
         self.grace.raise_epoch()
         if self.mapping.temporary:    # not published: nobody reads it
             self.derive()
-        deadline = time.monotonic() + RECOVERY_PATIENCE
-        while not self.derived and time.monotonic() < deadline:
-            self.reclaim()
-            time.sleep(0.0005)
-        dr_store_release_64(&self.header.generation, self.header.generation | 1)
+        self.settle()
+        if not self.derived:    # an lcore hangs: nothing is free yet, but the tables must be sound
+            self.derive()
+            self.withhold()
         self.redo()
         self.end()
         return 0
+
+    cdef bint journal_right(self) noexcept:
+        """Whether the journal's operation names a prefix, and a group that there can be."""
+        cdef dr_journal *j = self.journal
+        if j.group > self.header.max_groups:
+            return False
+        return is_prefix4(<uint32_t>j.lo, j.length) if j.family == 4 else is_prefix6(j.hi, j.lo, j.length)
 
     cdef int redo(self) except -1:
         """Do the journal's operation again."""
@@ -148,6 +159,22 @@ cdef class Writer:
                     f"{self.mapping.path}: damaged in {part}; remove the file and start again")
         self.derived = True
         return 0
+
+    cdef int settle(self) except -1:
+        """Wait a moment until the lcores have passed a quiescent state and it is known what is free."""
+        deadline = time.monotonic() + RECOVERY_PATIENCE
+        while not self.derived and time.monotonic() < deadline:
+            self.reclaim()
+            time.sleep(0.0005)
+        return 0
+
+    cdef void withhold(self):
+        """Hand nothing out until all that was ever retired has had its grace period: derive() comes then."""
+        self.derived = False
+        self.table4.free_count = 0
+        self.table6.arena.forget()
+        self.hops.free_groups, self.hops.free_buckets, self.hops.free_adjacencies = [], [], []
+        self.grace.raise_epoch()
 
     cdef int reclaim(self) except -1:
         """Give back what no lcore can hold any more."""

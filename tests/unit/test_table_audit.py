@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpdkrouter.errors import SegmentDamagedError
+from dpdkrouter.errors import SegmentDamagedError, SegmentError
 from dpdkrouter.fib import Fib, FibReader, Source
 from dpdkrouter.fib.audit import SegmentAudit
 from dpdkrouter.fib.limits import layout
@@ -97,6 +97,20 @@ def test_what_the_writer_made_passes_in_steps_of_any_size(fib: Fib, path: Path, 
         assert found.entries > 1 << 24
 
 
+def leading_on(fib: Fib, index: int) -> tuple[int, int] | None:
+    """(where the start bits are, a slot) of a node below a root entry whose slot leads on to another node."""
+    entry = peek(fib, "ipv6_root", index, "=I")
+    if not entry & CHILD:
+        return None
+    starts = (entry & ~CHILD) * 2
+    bits = peek(fib, "ipv6_trie", starts, "=Q")
+    for slot in range(63):
+        run = (bits & ((2 << slot) - 1)).bit_count() - 1
+        if bits >> slot & 3 == 3 and peek(fib, "ipv6_trie", starts * 2 + 2 + run, "=I") & CHILD:
+            return starts, slot
+    return None
+
+
 def damages(fib: Fib) -> dict[str, list[Damage]]:
     """What can be wrong, each with where to write what."""
     extended = next(i for i in range(0x0A0000, 0x0A0010) if peek(fib, "ipv4_root", i, "=H") & EXTENDED)
@@ -105,6 +119,7 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
     child = next(i for i in range(0x20010, 0x20020) if peek(fib, "ipv6_root", i, "=I") & CHILD)
     node = (peek(fib, "ipv6_root", child, "=I") & ~CHILD) * 4  # in words
     leaf = next(i for i in range(node + 2, node + 66) if not peek(fib, "ipv6_trie", i, "=I") & CHILD)
+    starts, slot = next(found for i in range(0x20010, 0x20040) if (found := leading_on(fib, i)) is not None)
     multi = next(i for i in range(1, 10) if peek(fib, "groups", i, "=I") & CHILD)
     return {
         "an entry of no rule's": [("ipv4_root", 0xC00000, "=H", 3)],
@@ -122,6 +137,8 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
         "a leaf that has lost its rule": [("ipv6_trie", leaf, "=I", 0)],
         "a node that is not there": [("ipv6_root", child, "=I", CHILD | 0x7FFFFFF)],
         "a node without a run": [("ipv6_trie", node, "=I", 0)],
+        "a node for two slots": [("ipv6_trie", starts, "=Q", peek(fib, "ipv6_trie", starts, "=Q") & ~(2 << slot))],
+        "a node that leads back": [("ipv6_trie", leaf, "=I", CHILD | node // 4)],
         "a group's word": [("groups", 1, "=I", 2)],
         "a group's block": [("groups", multi, "=I", CHILD | 4000)],
         "a bucket": [("buckets", (peek(fib, "groups", multi, "=I") & ~CHILD) * 256 + 9, "=H", 200)],
@@ -132,7 +149,8 @@ NAMES = (
     "an entry of no rule's", "an entry of another group", "a depth too great", "a depth too small", "a block's entry",
     "a block's depth", "a block that is not there", "a block that two name", "a block lost",
     "a root leaf of no rule's", "a leaf of another group", "a leaf of another length", "a leaf that has lost its rule",
-    "a node that is not there", "a node without a run", "a group's word", "a group's block", "a bucket",
+    "a node that is not there", "a node without a run", "a node for two slots", "a node that leads back",
+    "a group's word", "a group's block", "a bucket",
 )  # fmt: skip
 
 
@@ -300,3 +318,14 @@ def test_a_damaged_rule_is_not_swept(fib: Fib, part: str, at: int, value: int) -
     audit(fib, mend=True)
     assert audit(fib).wrong == 0
     assert fib.counts() == (0, 0)
+
+
+@pytest.mark.parametrize(("family", "length", "group"), [(4, 33, 1), (6, 129, 1), (4, 8, 1), (6, 40, 1), (4, 32, 400)])
+def test_a_damaged_journal_is_refused(fib: Fib, path: Path, family: int, length: int, group: int) -> None:
+    """Done again it would lead the writer outside of its tables: no such length, host bits, no such group."""
+    fib.mapping.view(layout(SMALL).parts["journal"].offset, 40)[:] = struct.pack(
+        "=IBBBBHHIQQQ", 1, family, length, Source.EBGP, 0, group, 0, 0, 0, 0x2001 << 48, 0x0A000001
+    )
+    fib.close()
+    with pytest.raises(SegmentError, match="damaged: the journal names no prefix; remove the file"):
+        Fib.attach(path)

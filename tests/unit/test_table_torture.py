@@ -13,6 +13,7 @@ import signal
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from table_stats import Stats
 
 # Hashes nearly full, few blocks, few ids: everything is used again all the time.
 TIGHT = Limits(409, 409, 40, 40, 6, 10, 1)
-OTHER = Limits(500, 450, 44, 48, 7, 14, 2)
+OTHER = Limits(500, 450, 44, 48, 6, 14, 2)
 CLASSES = 4
 ADJACENCIES = 24
 LENGTHS = {4: [12, 16, 20, 23, 24, 25, 27, 30, 32], 6: [17, 19, 20, 24, 32, 44, 48, 62, 64, 65, 128]}
@@ -194,9 +195,16 @@ def read(path: Path, stats_path: Path | None, say: int) -> None:
             reader.close()
             reader = FibReader.open(path)
         for family, (packed, addresses, may) in cases.items():
+            burst = packets.randint(1, 64)
             if stats is not None:
                 stats.quiescent(0, reader.grace_epoch)
-            found = memoryview(reader.table_groups(family, packed, packets.randint(1, 64))).cast("H")
+                seen = reader.table_groups(family, packed, burst)
+            else:  # no grace period waits for it
+                try:
+                    seen = reader.consistent(partial(reader.table_groups, family, packed, burst))
+                except SegmentError:  # a writer that never pauses
+                    continue
+            found = memoryview(seen).cast("H")
             for address, groups, group in zip(addresses, may, found, strict=True):
                 if group not in groups:
                     os.write(say, f"{address:#x}: group {group}, may be {groups}\n".encode())
@@ -206,7 +214,7 @@ def read(path: Path, stats_path: Path | None, say: int) -> None:
             if strange:
                 os.write(say, f"group {group} leads to adjacencies {strange}\n".encode())
                 os._exit(1)
-        if stats is None:  # as the CLI reads: whole rules, or a writer that never pauses
+        if stats is None:
             try:
                 assert reader.lookup(ip_address(packets.getrandbits(32))).prefix is not None
             except SegmentError:
@@ -231,18 +239,21 @@ class Process:
                 os._exit(3)
         os.close(say)
 
-    def end(self) -> None:
-        """kill -9, once."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self.pid = 0
+    def end(self) -> int:
+        """kill -9, once; the signal that it has died of."""
+        if not self.pid:
+            return 0
+        os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
     def kill(self) -> str:
         """kill -9; what it had to say before, which nobody should."""
-        self.end()
+        died_of = self.end()
         with os.fdopen(self.hear, "rb") as words:
-            return words.read().decode().lstrip("r")
+            said = words.read().decode().lstrip("r")
+        return said if died_of == signal.SIGKILL else f"died of signal {died_of}: {said}"
 
 
 def damage(path: Path, limits: Limits, choose: random.Random) -> None:
