@@ -44,6 +44,7 @@ from dpdkrouter.sources.bgp import BgpSource
 from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
 from dpdkrouter.sources.originated import Originated
+from dpdkrouter.timings import Timings
 
 if TYPE_CHECKING:
     from dpdkrouter.audit import AuditResult
@@ -78,7 +79,6 @@ class Control:
         # RFC 4724 section 4.1: after a restart the decision waits until the peers have said everything again, so that
         # packets stay on the paths that the segment has instead of following whichever peer is heard first.
         self._defer_until = self.started + DEFER_S if any(stale[source] for source in _BGP_SOURCES) else 0.0
-        bgp = config.bgp
         self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0), **decision_options(config))
         self.next_hops = NextHops(self.rib)
         self.programmer = Programmer(self.fib, self.next_hops)
@@ -101,6 +101,7 @@ class Control:
         )
         self.host = HostStack(config, self.programmer)
         self.repairs = Repairs(config, self.fib, self.programmer)
+        self.timings = Timings()
         self.stats: StatsReader | None = None
         self.audited: AuditResult | None = None  # the last one that ran in the background
         self._links: dict[int, bool] = {}
@@ -120,6 +121,7 @@ class Control:
 
         It does not wait when anything else changes: then what they have said so far takes part.
         """
+        self.timings.heard(time.monotonic())
         if not self._defer_until:
             self._dirty.set()
 
@@ -168,8 +170,12 @@ class Control:
 
     def converge(self) -> None:
         """Decide, resolve next hops, program the segment, tell the peers."""
+        self.timings.begun(time.monotonic())
+        changed = False
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
+            changed = True
+        self.timings.done(time.monotonic(), changed=changed)
         self.host.keep_resolved(self.next_hops)
         self.export()
 

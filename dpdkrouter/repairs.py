@@ -45,6 +45,7 @@ class Repairs:
         self._fib = fib
         self._programmer = programmer
         self._thread: Repair | None = None
+        self._logged = 0
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin to watch the kernel; the router's namespace is there."""
@@ -80,6 +81,8 @@ class Repairs:
     def _told(self, thread: Repair) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(thread.told)
-        groups = self._programmer.catch_up()
-        if groups:
-            log.warning("a link or a neighbour was lost: %d groups point to what is left", groups)
+        rewritten = thread.groups_repaired - self._logged
+        if rewritten:
+            self._logged += rewritten
+            log.warning("a link or a neighbour was lost: %d groups point to what is left", rewritten)
+        self._programmer.catch_up()

@@ -16,7 +16,8 @@ from libc.string cimport memcpy, memset
 from dpdkrouter.fib.grace cimport RETIRED_ADJACENCY, RETIRED_BUCKETS, RETIRED_GROUP, Grace
 from fastpath.atomic cimport dr_load_relaxed_64, dr_store_release_32, dr_store_release_64
 from fastpath.layout cimport (DR_ACTION_FORWARD, DR_ACTION_RESOLVE, DR_ACTION_SHIFT, DR_BUCKETS, DR_GROUP_MULTI,
-                              DR_IF_CONFIGURED, DR_JOURNAL_GROUP, DR_JOURNAL_NONE, DR_MAX_MEMBERS, DR_MAX_PORTS, DR_NAME, DR_PORT_SHIFT,
+                              DR_IF_CONFIGURED, DR_JOURNAL_GROUP, DR_JOURNAL_NONE, DR_MAX_MEMBERS, DR_MAX_PORTS,
+                              DR_NAME, DR_PORT_SHIFT,
                               dr_adjacency, dr_group_key, dr_interface, dr_journal, dr_route_header)
 
 from dpdkrouter.fib.buckets import assign

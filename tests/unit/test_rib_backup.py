@@ -140,9 +140,7 @@ def test_best_and_backup_are_what_the_decision_takes_first_and_without_it(
     present: dict[int, int] = {}
     for number, length, there in changes:
         hop = HOPS[number]
-        origins[number] = origins[number] or table.rib.add_origin(
-            Source.EBGP, peer_address=hop, router_id=number + 1
-        )
+        origins[number] = origins[number] or table.rib.add_origin(Source.EBGP, peer_address=hop, router_id=number + 1)
         if there:
             present[number] = length
             announce(table.rib, origins[number], via(hop, as_path=sequence(*range(1, length + 1))), PREFIX)
