@@ -74,7 +74,7 @@ cdef inline bint may_answer4(const uint8_t *ip, uint32_t in_first, uint16_t reas
 
 
 cdef inline bint may_be_error6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
-    """An ICMPv6 error or redirect, also behind extension headers (RFC 8200 4.1); True as well when it cannot be told."""
+    """An ICMPv6 error or redirect, also behind extension headers (RFC 8200 4.1); True too when that cannot be told."""
     cdef uint8_t header = ip[6]
     cdef uint32_t at = 40, size
     cdef int _i

@@ -11,6 +11,7 @@ keeps them for itself.
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from planekit import Plane
-from planekit.capture import own_mac
+from planekit.capture import own_mac, write_pcap
 from planekit.cases import Case, all_cases
 from planekit.fields import Fields, differing, fields
 from planekit.linux import LinuxRouter
@@ -28,8 +29,11 @@ from planekit.wires import near_mac
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from planekit.plane import Result
+
 EXPLAINED = Path(__file__).with_name("differences.toml")
 CASES = {case.name: case for case in all_cases()}
+WARNING = 0x600000  # tshark's severity
 COUNT = "frames"  # the name under which another number of frames is a difference
 
 
@@ -60,10 +64,14 @@ def linux(hugepages: Path) -> Iterator[LinuxRouter]:
         yield router
 
 
+def sent_into(plane: Plane, case: Case) -> Result:
+    """Send the case's frame; the device's own MAC stands for the port's."""
+    return plane.send(0, [own_mac(0) + case.frame[6:] if case.frame[:6] == near_mac(0) else case.frame])
+
+
 def ours(plane: Plane, case: Case) -> tuple[str, list[Fields]]:
-    """What became of the frame, and what came out; the device's own MAC stands for the port's."""
-    frame = own_mac(0) + case.frame[6:] if case.frame[:6] == near_mac(0) else case.frame
-    result = plane.send(0, [frame])
+    """What became of the frame, and what came out."""
+    result = sent_into(plane, case)
     moved = result.moved
     fate = "forwarded" if moved.forwarded else "punted" if moved.punted else next(iter(moved.drops))
     sent = [fields(port, out) for port, frames in enumerate(result.out) for out in frames]
@@ -77,14 +85,8 @@ def theirs(linux: LinuxRouter, case: Case) -> list[Fields]:
     return [fields(port, frame) for port, frame in linux.exchange(0, case.frame)]
 
 
-def difference(plane: Plane, linux: LinuxRouter, case: Case) -> set[str]:
+def difference(here: list[Fields], there: list[Fields]) -> set[str]:
     """The names of the fields in which the two routers differ."""
-    fate, here = ours(plane, case)
-    there = theirs(linux, case)
-    assert fate == case.fate
-    if fate == "punted":
-        source = fields(0, case.frame).get("src")
-        there = [sent for sent in there if sent.get("src") == source]
     if len(here) != len(there):
         return {COUNT}
     return set().union(*(differing(*pair) for pair in zip(here, there, strict=True)))
@@ -94,7 +96,34 @@ def difference(plane: Plane, linux: LinuxRouter, case: Case) -> set[str]:
 def test_same_as_linux_or_explained(plane: Plane, linux: LinuxRouter, name: str) -> None:
     """A difference in other fields than explained, or an explained one that does not occur, is a failure."""
     explained = set().union(*(entry.fields for entry in explanations() if name in entry.cases))
-    assert difference(plane, linux, CASES[name]) == explained
+    case = CASES[name]
+    fate, here = ours(plane, case)
+    there = theirs(linux, case)
+    if fate == "punted":
+        there = [sent for sent in there if sent.get("src") == fields(0, case.frame).get("src")]
+    assert fate == case.fate
+    assert difference(here, there) == explained, f"ours: {here}\nLinux: {there}"
+
+
+ANSWERED = ("ttl_expired", "no_route", "unreachable", "mtu_exceeded", "ipv6_link_local")
+
+
+def test_tshark_finds_no_fault(plane: Plane, tmp_path: Path) -> None:
+    """Every error that the cases cause is read without a malformed packet, a wrong checksum or a warning."""
+    causes = [case for case in CASES.values() if case.fate in ANSWERED]
+    errors = [frame for case in causes for frames in sent_into(plane, case).out for frame in frames]
+    assert len(errors) > len(causes) / 2
+    capture = tmp_path / "errors.pcap"
+    write_pcap(capture, errors)
+    words = ["tshark", "-n", "-r", str(capture), "-o", "ip.check_checksum:TRUE"]
+    assert len(_said(*words, "-Y", "icmp || icmpv6").splitlines()) == len(errors)
+    wrong = "icmp.checksum.status == 0 || icmpv6.checksum.status == 0 || ip.checksum.status == 0"
+    faults = f"_ws.malformed || _ws.expert.severity >= {WARNING} || {wrong}"
+    assert _said(*words, "-Y", faults, "-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message") == ""
+
+
+def _said(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def test_explanations_are_of_known_cases_and_say_why() -> None:

@@ -213,9 +213,10 @@ def test_errors_are_rate_limited(plane: Plane, family: int) -> None:
     moved = plane.send(0, frames).moved
     assert moved.drops == {"no_route": 1500, "originate_policed": 1500 - moved.originated}
     assert 16 <= moved.originated < 1500
-    other = {"src": "198.18.1.5"} if family == 4 else {"src": "2001:db8:118::5"}
-    packet = udp4("203.0.113.9", **other) if family == 4 else udp6("2001:db8:ffff::9", **other)
-    frame = frame4(0, packet) if family == 4 else frame6(0, packet)
+    if family == 4:
+        frame = frame4(0, udp4("203.0.113.9", src="198.18.1.5"))
+    else:
+        frame = frame6(0, udp6("2001:db8:ffff::9", src="2001:db8:118::5"))
     moved = plane.send(0, [frame], until=lambda moved: moved.originated + len(moved.drops) == 2).moved
     assert "originate_policed" not in moved.drops, "another prefix has a rate of its own"
 

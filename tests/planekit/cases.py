@@ -120,8 +120,12 @@ def options() -> Iterator[Case]:
 
 
 def fragments() -> Iterator[Case]:
-    parts4 = {"first": {"flags": "MF"}, "middle": {"flags": "MF", "frag": 20}, "last": {"frag": 20}}
-    parts6 = {"first": {"m": 1, "offset": 0}, "later": {"m": 0, "offset": 20}}
+    parts4: dict[str, dict[str, Any]] = {
+        "first": {"flags": "MF"},
+        "middle": {"flags": "MF", "frag": 20},
+        "last": {"frag": 20},
+    }
+    parts6: dict[str, dict[str, Any]] = {"first": {"m": 1, "offset": 0}, "later": {"m": 0, "offset": 20}}
     for hops, suffix, fate in ((64, "", "forwarded"), (1, ", hops 1", "ttl_expired")):
         for name, header in parts4.items():
             packet = IP(src=HERE4, dst=THERE4, ttl=hops, proto=17, **header) / Raw(BODY)
