@@ -28,7 +28,7 @@ from fastpath.stages.parking cimport tend_parks
 from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, MAX_RX, PORTS, router, rx_pair, worker
+from fastpath.state cimport CLASSES, ICMP_SOURCES, MAX_RX, PORTS, router, rx_pair, worker
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -42,8 +42,10 @@ cdef enum:
     PUNT_RING = 1024             # frames a worker may have waiting for the host thread
     HANDOVER_RING = 1024
     MBUF_CACHE = 256
-    ICMP_PPS = 1000              # errors a worker may originate; RFC 1812 4.3.2.8
-    ICMP_BURST = 100
+    ICMP_PPS = 1000              # errors a worker may originate about what a port received; RFC 1812 4.3.2.8
+    ICMP_BURST = 200
+    ICMP_SOURCE_PPS = 200        # to a source's prefix
+    ICMP_SOURCE_BURST = 100
 
 # Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
 _CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
@@ -106,7 +108,10 @@ cdef class Router:
             for c in range(<uint32_t>CLASSES):
                 rate = _CLASS_PPS[c]
                 bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
-            bucket_init(&w.icmp, hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
+            for c in range(<uint32_t>PORTS):
+                bucket_init(&w.icmp[c], hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
+            for c in range(<uint32_t>ICMP_SOURCES):
+                bucket_init(&w.icmp_source[c], hz, ICMP_SOURCE_PPS, ICMP_SOURCE_BURST, rte_rdtsc())
             self.r.punt[slot] = rte_ring_create(f"punt{slot}".encode(), PUNT_RING, -1, RING_F_SP_ENQ | RING_F_SC_DEQ)
             if self.r.punt[slot] == NULL:
                 raise FastPathError("no memory for a punt ring: raise fastpath.memory_mib")
