@@ -131,6 +131,12 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         )
     if control.get("refused"):
         lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
+    if control.get("repairs", {}).get("losses"):
+        done = control["repairs"]
+        lines["repairs"] = (
+            f"{done['losses']} lost links or neighbours, {done['groups']} groups rewritten, "
+            f"the longest in {done['longest_s'] * 1000:.1f} ms"
+        )
     if found["bgp"]:
         up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
         lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up, ExaBGP feed {found['bgp_feed']}"
