@@ -1,7 +1,7 @@
 """The fast path process's memory: one `router` with its ports, rings, workers and host thread, made from Python
 before the workers start and driven by its main thread, which is the host thread.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
@@ -17,9 +17,9 @@ from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_info, 
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
-from fastpath.layout cimport (DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
+from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
-from fastpath.port cimport close_device, open_device, opened
+from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
@@ -155,6 +155,8 @@ cdef class Router:
             w.rx[w.n_rx] = rx_pair(dev=o.dev, queue=q, port=port)
             w.n_rx += 1
             owner = owner or slot
+            if q < DR_RX_SLOTS:
+                self.r.stats.port[port].rx_slot[q] = slot
         self.r.port[port].owner = owner
         self.spread_tx(port, o.tx_queues)
         self.r.port[port].present = 1
@@ -205,6 +207,9 @@ cdef class Router:
         s.mtu = self.r.port[port].mtu
         s.rx_queues = o.rx_queues
         s.tx_queues = o.tx_queues
+        s.numa = <uint16_t>o.socket if o.socket >= 0 else DR_NO_NUMA
+        set_text(s.rss, rss_names(o.rss), sizeof(s.rss))
+        set_text(s.offloads, offload_names(o), sizeof(s.offloads))
         s.present = 1
         return 0
 
