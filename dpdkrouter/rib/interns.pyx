@@ -1,11 +1,11 @@
 """Interned values of one Rib: attribute sets, the hop sets they point to, and the next hops to resolve.
 
-Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in
-canonical form); id 0 is never used; at most max_backed hop sets have a backup. An attribute set lives while
-a path uses it and at least until the decision after it was interned or lost its last path. A hop set lives while an attribute set or a prefix of
-the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta never finds
-another set under it. A next hop with a port needs no resolution; any other is not reachable until
-set_next_hop says so.
+Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in canonical form);
+id 0 is never used; at most max_backed hop sets have a backup. An attribute set lives while a path uses it and at
+least until the decision after it was interned or lost its last path. A hop set lives while an attribute set or a
+prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta never finds
+another set under it. A next hop with a port needs no resolution; any other is not reachable until set_next_hop says
+so.
 
 Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8
 (originator and cluster loops).
@@ -314,10 +314,14 @@ cdef class Interns:
 
     cdef uint32_t backed_by(self, uint32_t hop_id, uint32_t backup) except 0:
         """The hop set of a unicast one that another stands in for; the first alone when there are too many."""
+        cdef Backed* recent = &self.recent[(hop_id * 31 + backup) % 256]
+        cdef uint32_t pair = hop_id
+        if recent.both and recent.hopset == hop_id and recent.backup == backup:
+            return recent.both
         key = b"b%d,%d" % (hop_id, backup)
         known = self.unions.get(key)
-        cdef uint32_t pair = hop_id
         if known is not None:
+            recent[0] = Backed(hop_id, backup, known)
             return known
         if self.backed >= self.max_backed:
             return hop_id
@@ -353,6 +357,7 @@ cdef class Interns:
                 and hops[0].weight == 1):
             self.hop_addresses.pop(packed_address(hops[0].address), None)
         self.hop_values[hop_id] = None
+        memset(self.recent, 0, sizeof(self.recent))
         for key, members in (self.hop_unions[hop_id] or {}).items():
             del self.unions[key]
             for member in members:
