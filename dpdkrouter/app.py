@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.api.methods import Methods
 from dpdkrouter.api.server import ApiServer
 from dpdkrouter.audit import Audit
+from dpdkrouter.bgp.commands import ALIVE
 from dpdkrouter.bgp.exports import Exports
 from dpdkrouter.bgp.policies import decision_options, export_policies, peer_rules
 from dpdkrouter.bgp.session import Sessions
@@ -164,7 +165,7 @@ class Control:
         lines = self.exports.update(known[0])
         # Before ExaBGP hears of it, and what it had too: what it may have must never be more than what is written.
         told = {peer: sorted({*before[peer], *now}) for peer, now in self.exports.state().items()}
-        originated.save(self.paths.announced, known[1], told)
+        originated.save(self.paths.announced, known[1], told, self.exports.withdrawals(told))
         if lines:
             self.feed.send(lines)
 
@@ -252,7 +253,7 @@ class Control:
             now = time.monotonic()
             if self.bgp.tick(now):
                 self.bgp_changed()
-            self.feed.send(self.bgp.take_lines())
+            self.feed.send([*self.bgp.take_lines(), ALIVE])
             if self._defer_until and (self.bgp.settled or now >= self._defer_until):
                 self._defer_until = 0.0
                 self.changed()

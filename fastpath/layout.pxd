@@ -11,6 +11,9 @@ cdef extern from "dr_layout.h" nogil:
         DR_NAME
         DR_REASONS
         DR_CLASSES
+        DR_RX_SLOTS
+        DR_NO_NUMA
+        DR_STAGES
         DR_RESOLVE_RING
         DR_BURST_BUCKETS
         DR_PORT_SHIFT
@@ -172,6 +175,9 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t bursts[8]
         uint64_t drops[64]
         uint64_t punts[8]
+        uint64_t stage_cycles[14]
+        uint64_t sampled_polls
+        uint64_t sampled_packets
         dr_port_counters port[32]
 
     struct dr_port_state:
@@ -190,6 +196,9 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t rx_errors
         uint64_t rx_no_mbuf
         uint64_t tx_errors
+        char rss[24]
+        char offloads[32]
+        uint8_t rx_slot[32]
 
     struct dr_resolve_request:
         uint64_t seq

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CHUNK = 500
+ALIVE = "dpdkrouter alive"  # to the helper, which passes it on to nobody
 
 
 def announce(peer: str, prefixes: Iterable[str], next_hop: str = "self", attributes: str = "") -> list[str]:
@@ -43,8 +44,9 @@ def route_refresh(peer: str, family: str) -> str:
 
 
 def teardown(peer: str, subcode: int = 4) -> str:
-    """The line that ends a session (Cease, RFC 4486: 2 shutdown, 4 reset); ExaBGP connects again
-    afterwards.
+    """The line that ends a session (Cease, RFC 4486: 2 shutdown, 4 reset); ExaBGP connects again afterwards.
+
+    4 is a restart: with graceful restart negotiated no NOTIFICATION is sent, and the peer keeps our routes meanwhile.
     """
     if not 0 <= subcode <= 255:
         raise ValueError(f"Cease subcode {subcode} is out of range 0 to 255")

@@ -50,6 +50,7 @@ class BgpPeer:
     add_path_receive: bool = False
     password: str = field(default="", repr=False)
     ttl_security: int | None = None
+    route_refresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _capabilities(peer: BgpPeer) -> list[str]:
     return [
         "    capability {",
         "        asn4 enable;",
-        "        route-refresh enable;",
+        f"        route-refresh {'enable' if peer.route_refresh else 'disable'};",
         "        extended-message enable;",
         # A plain 0 would make ExaBGP use the hold time instead.
         f"        graceful-restart {restart if restart else 'disable'};",

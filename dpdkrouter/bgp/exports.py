@@ -131,6 +131,15 @@ class Exports:
             for address, peer in self._peers.items()
         }
 
+    def withdrawals(self, told: Mapping[str, Iterable[str]]) -> list[str]:
+        """The lines that withdraw these prefixes, by peer."""
+        return [
+            line
+            for address, prefixes in told.items()
+            if address in self._peers
+            for line in _withdrawals(self._peers[address], {ip_network(prefix) for prefix in prefixes})
+        ]
+
     def _wanted_of(self, peer: _Peer) -> dict[Network, str]:
         wanted = {}
         for prefix, source in self._wanted.items():
@@ -156,12 +165,16 @@ class Exports:
 
     @staticmethod
     def _withdraw(peer: _Peer, prefixes: set[Network]) -> list[str]:
-        lines = []
-        for family, hop in peer.next_hops.items():
-            of_family = sorted(str(prefix) for prefix in prefixes if f"ipv{prefix.version}" == family)
-            lines += commands.withdraw(peer.settings.address, of_family, hop)
         peer.sent = {prefix: text for prefix, text in peer.sent.items() if prefix not in prefixes}
-        return lines
+        return _withdrawals(peer, prefixes)
+
+
+def _withdrawals(peer: _Peer, prefixes: set[Network]) -> list[str]:
+    lines = []
+    for family, hop in peer.next_hops.items():
+        of_family = sorted(str(prefix) for prefix in prefixes if f"ipv{prefix.version}" == family)
+        lines += commands.withdraw(peer.settings.address, of_family, hop)
+    return lines
 
 
 def _attributes(peer: BgpPeer, rule: Rule) -> str:

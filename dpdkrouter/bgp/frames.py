@@ -17,6 +17,7 @@ import struct
 HEADER = struct.Struct("=BxxxII")
 LINE, SESSION, UPDATES, START = 1, 2, 3, 4
 MAX_FRAME = 1 << 20
+RETRY = "DPDKROUTER_CONNECT_RETRY"  # in ExaBGP's environment: seconds between attempts to connect, at most
 
 
 def frame(kind: int, body: bytes, epoch: int = 0) -> bytes:

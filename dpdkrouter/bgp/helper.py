@@ -19,9 +19,15 @@ With the tap (tap.py) what comes and goes are frames (frames.py) and nothing is 
 is slow or away the helper stops reading at LIMIT bytes, and the tap stops reading the peers. A hello then is a
 frame, waits until the tap has told the sessions there are, and a peer in it has a `session`.
 
-ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT FEED`, FEED being tap or json, once a (re)spawn:
-standard library only, no import from the package. MARKER is a file that the launcher removes before it starts
-ExaBGP: if it is there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON encoder 5.0.
+A control process says every second or so that it lives. After HOLD seconds without any word of it (it was killed and
+stays away, or it hangs) the helper has ExaBGP withdraw what was announced for it: the lines stand in the file ANNOUNCED,
+which the control process writes before it announces anything. One that hangs loses its connection then, so that it
+announces everything again when it goes on.
+
+ExaBGP starts it with `python -I -S helper.py SOCKET MARKER LIMIT FEED ANNOUNCED HOLD`, FEED being tap or json, once a
+(re)spawn: standard library only, no import from the package. MARKER is a file that the launcher removes before it
+starts ExaBGP: if it is there, this is a respawn. Runs in one thread. Standards: none; the line format is ExaBGP's JSON
+encoder 5.0.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ import struct
 import sys
 import time
 from collections import deque
+from pathlib import Path
 
 BUFFER_LIMIT = 64 << 20
 LINE_LIMIT = 16 << 20
@@ -42,9 +49,11 @@ COMMAND_LINE_LIMIT = 1 << 20  # ExaBGP's own bound for one command
 COMMAND_LIMIT = 4 << 20
 READ_SIZE = 256 << 10
 RECONNECT_SECONDS = 0.25
+WAIT_SECONDS = 60.0  # at most so long nothing is looked at
 FRAME_LIMIT = 8 << 20
 FRAME = struct.Struct("=BxxxII")  # as frames.HEADER, and the kinds
 LINE, SESSION, UPDATES, START = 1, 2, 3, 4
+ALIVE = b"dpdkrouter alive"
 _STATE_MARKS = (b'"type": "state"', b'"type": "open"')
 _PRINTABLE = bytes(range(32, 127))
 
@@ -293,7 +302,7 @@ class CommandBuffer:
             if self._skipping_line or len(line) > COMMAND_LINE_LIMIT or line.translate(None, _PRINTABLE):
                 self.refused += 1
                 self._skipping_line = False
-            elif line:
+            elif line and line != ALIVE:
                 self.pending += line + b"\n"
         self._partial = rest
         if len(rest) > COMMAND_LINE_LIMIT:
@@ -310,6 +319,32 @@ class CommandBuffer:
         self._skipping_line = False
 
 
+class Hold:
+    """How long ExaBGP announces for a control process that is silent. path: ANNOUNCED; seconds 0: for ever."""
+
+    def __init__(self, path: str, seconds: int, now: float) -> None:
+        self._path = Path(path)
+        self._seconds = seconds
+        self._due = float("inf")
+        self.heard(now)
+
+    def heard(self, now: float) -> None:
+        """The control process has said something."""
+        self._due = now + self._seconds if self._seconds else float("inf")
+
+    def left(self, now: float) -> float:
+        """Seconds until what was announced is to be withdrawn; infinite when it has been."""
+        return self._due - now
+
+    def withdrawals(self) -> list[str]:
+        """The lines that withdraw it, once it is due: they are due no more."""
+        self._due = float("inf")
+        try:
+            return [str(line) for line in json.loads(self._path.read_bytes())["withdraw"]]
+        except FileNotFoundError:
+            return []  # nothing was ever announced
+
+
 class ExabgpGoneError(Exception):
     """stdin or stdout is closed: the work is over."""
 
@@ -317,9 +352,10 @@ class ExabgpGoneError(Exception):
 class Helper:
     """The loop: stdin to the socket, the socket to stdout; nothing in it waits for one of them alone."""
 
-    def __init__(self, socket_path: str, buffer: FeedBuffer, stdin_fd: int = 0, stdout_fd: int = 1) -> None:
+    def __init__(self, socket_path: str, buffer: FeedBuffer, hold: Hold, stdin_fd: int = 0, stdout_fd: int = 1) -> None:
         self._path = socket_path
         self._buffer = buffer
+        self._hold = hold
         self._commands = CommandBuffer()
         self._stdin_fd = stdin_fd
         self._stdout_fd = stdout_fd
@@ -343,6 +379,9 @@ class Helper:
 
     def step(self) -> None:
         """Wait for anything that can be done, and do it."""
+        left = self._hold.left(time.monotonic())
+        if left <= 0:
+            self._withdraw()
         self._connect()
         poller = select.poll()
         poller.register(self._stdin_fd, 0 if self._buffer.full() else select.POLLIN)
@@ -351,7 +390,7 @@ class Helper:
         if self._socket is not None:
             wanted = 0 if self._commands.full() else select.POLLIN
             poller.register(self._socket, wanted | (select.POLLOUT if self._buffer.next_block() else 0))
-        wait_ms = None if self._socket is not None else int(RECONNECT_SECONDS * 1000)
+        wait_ms = min(RECONNECT_SECONDS if self._socket is None else WAIT_SECONDS, max(left, 0)) * 1000 + 1
         socket_fd = -1 if self._socket is None else self._socket.fileno()
         for fd, events in poller.poll(wait_ms):
             if fd == self._stdin_fd:
@@ -363,6 +402,12 @@ class Helper:
                     self._receive()
                 if events & select.POLLOUT:
                     self._send()
+
+    def _withdraw(self) -> None:
+        lines = self._hold.withdrawals()
+        print(f"bgp helper: control is silent: withdrawing what it announced, {len(lines)} lines", file=sys.stderr)
+        self._disconnect()
+        self._commands.feed("".join(f"{line}\n" for line in lines).encode("ascii"))
 
     def _connect(self) -> None:
         if self._socket is not None or not self._buffer.ready or time.monotonic() < self._next_attempt:
@@ -415,6 +460,7 @@ class Helper:
         except OSError:
             data = b""
         if data:
+            self._hold.heard(time.monotonic())
             self._commands.feed(data)
         else:
             self._disconnect()
@@ -444,12 +490,11 @@ def _is_respawn(marker: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run until ExaBGP ends; `arguments` are the socket's path, the marker's, the buffer's bound in bytes, and the
-    feed.
-    """
-    socket_path, marker, limit, feed = arguments
+    """Run until ExaBGP ends; `arguments` are those of the module's head."""
+    socket_path, marker, limit, feed, announced, hold = arguments
     kind = FrameBuffer if feed == FrameBuffer.kind else FeedBuffer
-    Helper(socket_path, kind(os.urandom(8).hex(), _is_respawn(marker), int(limit))).run()
+    buffer = kind(os.urandom(8).hex(), _is_respawn(marker), int(limit))
+    Helper(socket_path, buffer, Hold(announced, int(hold), time.monotonic())).run()
     return 0
 
 

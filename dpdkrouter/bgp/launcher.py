@@ -7,9 +7,10 @@ process ends, for whatever reason, so do ExaBGP and its helper (parent-death sig
 child subreaper); nothing stays in the run directory. ExaBGP gets SIGTERM first and SIGKILL after
 STOP_SECONDS.
 
-With graceful restart negotiated, ExaBGP closes sessions without a NOTIFICATION when it is told to stop, and
-peers keep our routes for the restart time (RFC 4724 section 4.2): right for a restart. Before a planned end
-of the router the control process withdraws.
+SIGTERM and SIGINT are a planned stop: ExaBGP withdraws and sends a Cease (graceful.py), so peers keep nothing; without
+the tap it says nothing, and only the control process can withdraw before. SIGHUP is a restart: ExaBGP is killed, and
+peers with graceful restart keep our routes until the next one is there (RFC 4724 section 4.2), as they do when this
+process itself is killed.
 
 Signals are taken synchronously (sigtimedwait), in the main thread; no thread is started.
 """
@@ -30,15 +31,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpdkrouter.bgp import helper, tapcheck
+from dpdkrouter.bgp import forwarding, frames, helper, tapcheck
 from dpdkrouter.bgp.configuration import BgpSettings, render
-from dpdkrouter.errors import AlreadyRunningError, BgpError
+from dpdkrouter.errors import AlreadyRunningError, BgpError, SegmentError
+from dpdkrouter.fib.reader import FibReader
+from dpdkrouter.fib.records import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXABGP_VERSION = "5.0.15"
 STOP_SECONDS = 5.0
+ANNOUNCED = "bgp-announced.json"  # as config/paths.py has it
 NAMESPACES = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
@@ -47,18 +51,27 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # -P: the working directory is none of our path
 PROGRAMS = {"tap": ("-P", "-m", "dpdkrouter.bgp.tap"), "json": ("-m", "exabgp")}
 log = logging.getLogger("bgp")
+_BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSettings:
-    """Where and with what to run; `namespace` None stays in the present one (a lab that is in it already)."""
+    """Where and with what to run; `namespace` None stays in the present one (a lab that is in it already).
+
+    hold_announcements: seconds without a control process after which what it announced is withdrawn; 0: never.
+    connect_retry: seconds between attempts to connect, at most; 60 is ExaBGP's own, others need the tap.
+    segment: the route segment, of which peers are told whether it was kept over a restart.
+    """
 
     run_directory: Path
     namespace: str | None
     bgp: BgpSettings
     log_level: str = "WARNING"
     buffer_bytes: int = helper.BUFFER_LIMIT
+    hold_announcements: int = 60
+    connect_retry: int = 60
+    segment: Path | None = None
 
 
 def run(settings: LaunchSettings) -> int:
@@ -79,7 +92,7 @@ def run(settings: LaunchSettings) -> int:
         try:
             marker.unlink(missing_ok=True)
             _write(configuration, render(settings.bgp, helper_command(settings, feed)))
-            return _supervise(configuration, settings.log_level, feed)
+            return _supervise(configuration, environment(settings), feed)
         finally:
             configuration.unlink(missing_ok=True)
             marker.unlink(missing_ok=True)
@@ -110,6 +123,8 @@ def helper_command(settings: LaunchSettings, feed: str) -> tuple[str, ...]:
         str((settings.run_directory / "bgp.helper").resolve()),
         str(limit),
         feed,
+        str((settings.run_directory / ANNOUNCED).resolve()),
+        str(settings.hold_announcements),
     )
 
 
@@ -130,8 +145,20 @@ def enter_namespace(name: str) -> None:
         os.close(fd)
 
 
-def environment(log_level: str) -> dict[str, str]:
-    """ExaBGP's environment: ours, without any setting of its own that we didn't choose."""
+def kept_families(segment: Path | None) -> list[str]:
+    """The families of which routes by BGP are in the segment before ExaBGP runs: somebody's who ran before."""
+    if segment is None:
+        return []
+    try:
+        with FibReader.open(segment) as reader:
+            return [f"ipv{family}" for family in (4, 6) if any(s in _BGP_SOURCES for s, _ in reader.sources(family))]
+    except SegmentError as error:
+        log.info("no forwarding state was kept: %s", error)
+        return []
+
+
+def environment(settings: LaunchSettings) -> dict[str, str]:
+    """ExaBGP's environment: ours, without any setting of its own that we didn't choose; and words for graceful.py."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().startswith("exabgp")}
     chosen = {
         "api_ack": "false",
@@ -142,13 +169,18 @@ def environment(log_level: str) -> dict[str, str]:
         "daemon_drop": "false",
         "log_destination": "stderr",
         "log_enable": "true",
-        "log_level": log_level,
+        "log_level": settings.log_level,
         "log_short": "false",
         # Wildcards: the router's addresses may come later than this process, and the namespace is the
         # router's own.
         "tcp_bind": "0.0.0.0 ::",
     }
-    return kept | {f"exabgp_{name}": value for name, value in chosen.items()}
+    told = {
+        frames.RETRY: str(settings.connect_retry),
+        forwarding.SEGMENT: str(settings.segment or ""),
+        forwarding.KEPT: " ".join(kept_families(settings.segment)),
+    }
+    return kept | {f"exabgp_{name}": value for name, value in chosen.items()} | told
 
 
 def _write(path: Path, text: str) -> None:
@@ -202,12 +234,12 @@ def _in_child(parent_pid: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
-def _supervise(configuration: Path, log_level: str, feed: str) -> int:
+def _supervise(configuration: Path, variables: dict[str, str], feed: str) -> int:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     parent_pid = os.getpid()
     child = subprocess.Popen(
         [sys.executable, *PROGRAMS[feed], "server", str(configuration)],
-        env=environment(log_level),
+        env=variables,
         stdin=subprocess.DEVNULL,
         # A session of its own: Ctrl-C in a terminal reaches this process only, which then stops ExaBGP in
         # order.
@@ -237,7 +269,7 @@ def _wait(child: subprocess.Popen[bytes]) -> bool:
             return True
         info = signal.sigtimedwait({*_STOP_SIGNALS, signal.SIGCHLD}, left)
         if info is not None and info.si_signo != signal.SIGCHLD and deadline is None:
-            child.send_signal(signal.SIGTERM)
+            child.send_signal(signal.SIGKILL if info.si_signo == signal.SIGHUP else signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
     return deadline is not None
 

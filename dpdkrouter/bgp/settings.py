@@ -80,6 +80,7 @@ def settings_of(config: Config) -> BgpSettings:
                 restart_time=bgp.restart_time if neighbor.graceful_restart else 0,
                 add_path_receive=neighbor.add_path,
                 ttl_security=neighbor.ttl_security,
+                route_refresh=neighbor.route_refresh,
             )
             for neighbor in bgp.neighbors
         )

@@ -8,10 +8,10 @@ Invariants: nothing here waits. What the helper has not taken is kept; beyond PE
 TCP slows the peers, while keepalives are sent and no hold timer runs out for want of reading. A message is taken
 whole or not at all. A helper that is started again is first told all sessions, then START.
 
-Replaced: Protocol.read_message, Processes.write, _start and received (tapcheck.py sees to it that these are the ones
-known). The control process can end a session with a NOTIFICATION of its choice by the line
-`dpdkrouter notify EPOCH CODE SUBCODE [HEX]` (RFC 7606's session reset; ExaBGP can send Cease only). Runs in ExaBGP's
-process, in its only thread. RFC 4271 sections 4.1 and 6.
+Replaced: Protocol.read_message, Processes.write, _start and received, Delay.increase, and what graceful.py replaces
+(tapcheck.py sees to it that these are the ones known). The control process can end a session with a NOTIFICATION of its
+choice by the line `dpdkrouter notify EPOCH CODE SUBCODE [HEX]` (RFC 7606's session reset; ExaBGP can send Cease only).
+Runs in ExaBGP's process, in its only thread. RFC 4271 sections 4.1 and 6.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from typing import TYPE_CHECKING, Any
 from exabgp.bgp.fsm import FSM
 from exabgp.bgp.message import _NOP, Notify
 from exabgp.reactor.api.processes import Processes
+from exabgp.reactor.delay import Delay
 from exabgp.reactor.network.error import LostConnection, NotConnected
 from exabgp.reactor.protocol import _UPDATE, Protocol
 
-from dpdkrouter.bgp.frames import LINE, SESSION, START, UPDATES, frame
+from dpdkrouter.bgp import graceful
+from dpdkrouter.bgp.forwarding import Forwarding
+from dpdkrouter.bgp.frames import LINE, RETRY, SESSION, START, UPDATES, frame
 
 if TYPE_CHECKING:
     import subprocess
@@ -141,8 +144,9 @@ class Session:
 class Tap:
     """All sessions of this ExaBGP."""
 
-    def __init__(self) -> None:
+    def __init__(self, forwarding: Forwarding) -> None:
         self.writer = Writer()
+        self._forwarding = forwarding
         self._told: dict[str, Told] = {}
         self._sessions: dict[int, Session] = {}
         self._epoch = 0
@@ -186,8 +190,13 @@ class Tap:
             protocol.connection._reader = lambda number: _from_buffer(protocol.connection, found, number)
             data = frame(SESSION, json.dumps(describe(protocol, found)).encode(), found.epoch)
             self._told.setdefault(found.peer, Told()).session = data
+            self._forwarding.established(found.peer)
             self.writer.put(data)
         return found
+
+    def end(self, protocol: Any, notify: Exception) -> None:
+        """End a session by this NOTIFICATION."""
+        self.session(protocol).notify = notify
 
     def command(self, text: str) -> None:
         """`dpdkrouter notify EPOCH CODE SUBCODE [HEX]`; one for a session that has ended is late, and ignored."""
@@ -324,11 +333,26 @@ def install(tap: Tap) -> None:
     Processes.write, Processes._start, Processes.received = write, start, received
 
 
+def limit_delay(most: int) -> None:
+    """Let attempts to connect be at most so many seconds apart; ExaBGP's delay grows to 60."""
+    stock = Delay.increase
+
+    def increase(delay: Any) -> None:
+        stock(delay)
+        delay._next = min(delay._next, most)
+
+    Delay.increase = increase
+
+
 def main() -> int:
     """Be ExaBGP."""
     from exabgp.application.main import main as exabgp
 
-    install(Tap())
+    forwarding = Forwarding.of(os.environ)
+    tap = Tap(forwarding)
+    install(tap)
+    limit_delay(int(os.environ.get(RETRY, "60")))
+    graceful.install(forwarding, tap.end)
     sys.argv[0] = "exabgp"
     return int(exabgp() or 0)
 

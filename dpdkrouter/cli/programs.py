@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,7 +119,13 @@ def bgp(file: File = DEFAULT) -> None:
     logs.set_up()
     config = _load(file, this_machine=False)
     settings = with_passwords(config, settings_of(config), os.environ)
-    raise typer.Exit(launch(LaunchSettings(InstancePaths.of(config).run, config.router.namespace, settings)))
+    paths = InstancePaths.of(config)
+    launched = LaunchSettings(paths.run, config.router.namespace, settings, segment=paths.routes)
+    if config.bgp is not None:
+        launched = replace(
+            launched, hold_announcements=config.bgp.hold_announcements, connect_retry=config.bgp.connect_retry
+        )
+    raise typer.Exit(launch(launched))
 
 
 def check(

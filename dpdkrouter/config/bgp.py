@@ -156,6 +156,10 @@ class BgpNeighbor(Table):
     graceful_restart: Annotated[bool, rules.BOOLEAN] = Field(
         True, description="false: its routes go as soon as its session is lost, and ours there (RFC 4724)"
     )
+    route_refresh: Annotated[bool, rules.BOOLEAN] = Field(
+        True,
+        description="false: no route refresh (RFC 2918, 7313); where one is needed, its session is restarted instead",
+    )
     import_policy: Annotated[str | None, rules.POLICY_NAME] = Field(
         None,
         description='policy for the routes it sends, or "accept" or "reject" for all; '
@@ -208,6 +212,12 @@ class Bgp(Table):
     ] = Field((), description="sources whose best routes are announced, too: connected, static, cli")
     restart_time: Annotated[int, rules.whole(0, 4095)] = Field(
         120, description="seconds a peer's routes are kept after ExaBGP or its session is lost ungracefully"
+    )
+    hold_announcements: Annotated[int, rules.whole(0, 86400)] = Field(
+        60, description="seconds without a control process after which what it announced is withdrawn; 0: never"
+    )
+    connect_retry: Annotated[int, rules.whole(1, 60)] = Field(
+        10, description="seconds between attempts to open a session, at most; the first ones follow each other faster"
     )
     multipath: Annotated[int, rules.whole(1, MAX_MEMBERS)] = Field(
         1, description="how many equally good paths of BGP share a prefix's packets"

@@ -1,11 +1,11 @@
 """Interned values of one Rib: attribute sets, the hop sets they point to, and the next hops to resolve.
 
-Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in canonical form);
-id 0 is never used; at most max_backed hop sets have a backup. An attribute set lives while a path uses it and at
-least until the decision after it was interned or lost its last path. A hop set lives while an attribute set or a
-prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta never finds
-another set under it. A next hop with a port needs no resolution; any other is not reachable until set_next_hop says
-so.
+Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in
+canonical form); id 0 is never used; at most max_backed hop sets have a backup. An attribute set lives while
+a path uses it and at least until the decision after it was interned or lost its last path. A hop set lives
+while an attribute set or a prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a
+reader of a delta never finds another set under it. A next hop with a port needs no resolution; any other is
+not reachable until set_next_hop says so.
 
 Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8
 (originator and cluster loops).

@@ -106,6 +106,10 @@ class _Peer:
             return self.settings.families
         return tuple(family for family in self.settings.families if family in self.capabilities.families)
 
+    def can_refresh(self) -> bool:
+        """Whether it can be asked for its routes again, as far as its OPEN is known."""
+        return self.settings.route_refresh and (self.capabilities is None or self.capabilities.route_refresh)
+
     def kept_families(self) -> tuple[str, ...]:
         """Families for which graceful restart was negotiated (RFC 4724 section 3)."""
         found = self.capabilities
@@ -324,8 +328,8 @@ class BgpSource:
             return []
         if not peer.up:
             raise RequestError(f"peer {address}: its session is not up")
-        if peer.capabilities is not None and not peer.capabilities.route_refresh:
-            raise RequestError(f"peer {address}: it can do no route refresh (RFC 2918)")
+        if not peer.can_refresh():
+            raise RequestError(f"peer {address}: no route refresh (RFC 2918) is negotiated with it")
         return self._refresh(peer, now)
 
     def take_lines(self) -> list[str]:
@@ -351,6 +355,8 @@ class BgpSource:
             elif state.up:
                 peer.up = True
                 self._identify(peer, state.capabilities)
+                # Its session may have come up while nobody was there to say it; one End-of-RIB more does no harm.
+                lines += self._end_of_rib(peer)
                 lines += self._refresh(peer, now)
             else:
                 self._was_lost(peer, state, now)
@@ -358,7 +364,7 @@ class BgpSource:
 
     def _refresh(self, peer: _Peer, now: float) -> list[str]:
         """Something that the peer sent was missed: everything of it is stale, and asked for."""
-        if peer.capabilities is not None and not peer.capabilities.route_refresh:
+        if not peer.can_refresh():
             log.warning("peer %s: can't send its routes again: its session is restarted", peer.settings.address)
             peer.up = False  # the end of this session takes no routes with it
             self._keep_stale(peer, now, _learn_s(peer.settings))
@@ -388,7 +394,12 @@ class BgpSource:
         peer.restarting = False
         ends = found is not None and found.restart_time is not None
         peer.expect(peer.families(), now + _learn_s(peer.settings), refreshing=False, ends=ends)
-        return [commands.end_of_rib(peer.settings.address, family) for family in peer.settings.families]
+        return self._end_of_rib(peer)
+
+    @staticmethod
+    def _end_of_rib(peer: _Peer) -> list[str]:
+        """What a restarting router owes its peers when all is announced again (RFC 4724 section 4.1)."""
+        return [commands.end_of_rib(peer.settings.address, family) for family in peer.families()]
 
     def _identify(self, peer: _Peer, capabilities: Capabilities | None) -> None:
         """What the peer's OPEN says. The router id is part of the decision, so another one is another origin."""
@@ -464,6 +475,9 @@ class BgpSource:
             if peer.limit.closed_until is not None and now >= peer.limit.closed_until:
                 self._reopen(peer, now)
             for family in peer.limit.room_again(self._rib.size_of(peer.origin)[0]) if peer.up else []:
+                if not peer.can_refresh():
+                    self._lines += self._refresh(peer, now)
+                    break
                 self._lines.append(commands.route_refresh(peer.settings.address, family))
             quiet = peer.quiet_at is not None and now >= peer.quiet_at and not peer.ends
             if quiet or (peer.sweep_at is not None and now >= peer.sweep_at):

@@ -4,7 +4,8 @@ A configured prefix may have a condition: a connected, static or CLI route to an
 connected ports, static ones and the CLI's are announced while they are best, when `redistribute` names their source.
 `prefixes` is asked after every decision and looks at a few hundred prefixes of the Loc-RIB.
 
-What `bgp announce` added, and what ExaBGP was told last, are kept in the run directory for the next control process.
+What `bgp announce` added, and what ExaBGP was told last, are kept in the run directory for the next control process,
+and for the helper, which withdraws it when there is none for long.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def load(path: Path) -> tuple[set[Network], dict[str, list[str]]]:
         return set(), {}
 
 
-def save(path: Path, asked: set[Network], told: Mapping[str, list[str]]) -> None:
-    """Write both, whole or not at all."""
+def save(path: Path, asked: set[Network], told: Mapping[str, list[str]], withdraw: Sequence[str]) -> None:
+    """Write both, whole or not at all; withdraw: the lines that take back what was told, for bgp/helper.py."""
     temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"asked": sorted(map(str, asked)), "told": told}))
+    temporary.write_text(json.dumps({"asked": sorted(map(str, asked)), "told": told, "withdraw": withdraw}))
     temporary.replace(path)

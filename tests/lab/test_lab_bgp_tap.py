@@ -38,7 +38,8 @@ NEXT_HOP = attribute(0x40, 3, socket.inet_aton(PEER))
 GOOD = ORIGIN + AS_PATH + NEXT_HOP
 FIRST = update(GOOD, PREFIX)
 SPEAKER = str(Path(__file__).with_name("harness") / "speaker.py")
-STALL_S = 13  # with hold time 9 the session is gone after 9 s without a keepalive
+# Seconds; with hold time 9 the session is gone after 9 s without a keepalive.
+STALLS = [13, pytest.param(30, marks=pytest.mark.full)]
 
 
 class Lab:
@@ -96,7 +97,8 @@ def routes_of(control: Listener) -> list[tuple[str, bool]]:
     return [(prefix, attributes is not None) for one in found for prefix, _, attributes in shown(one.decoded)]
 
 
-def test_a_stalled_consumer_stops_the_peers_and_keeps_the_sessions(lab: Lab) -> None:
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_stalled_consumer_stops_the_peers_and_keeps_the_sessions(lab: Lab, stall: int) -> None:
     """More than all buffers hold waits at the peer; every UPDATE arrives, once and in order."""
     many = 30_000  # 30 MB on the wire
     filling = update(GOOD + attribute(0xC0, 99, bytes(900)), nlri("10.0.0.0/8"))
@@ -106,7 +108,7 @@ def test_a_stalled_consumer_stops_the_peers_and_keeps_the_sessions(lab: Lab) -> 
         lab.speaker(FIRST, filling, repeat=many),
     ):
         wait_for(lambda: count(control) > 0, 20, "the first UPDATE")
-        time.sleep(STALL_S)  # nothing is read in this time; that is the point of the test
+        time.sleep(stall)  # nothing is read in this time; that is the point of the test
         wait_for(lambda: count(control) == many + 1, 60, "all UPDATEs")
         assert not downs(control)
         assert [hello.feed for hello in control.of(events.Hello)] == ["tap"]
@@ -115,14 +117,15 @@ def test_a_stalled_consumer_stops_the_peers_and_keeps_the_sessions(lab: Lab) -> 
         assert launched.stop() == 0
 
 
-def test_bird_keeps_its_session_while_nobody_reads(lab: Lab) -> None:
+@pytest.mark.parametrize("stall", STALLS)
+def test_bird_keeps_its_session_while_nobody_reads(lab: Lab, stall: int) -> None:
     bird = Bird(lab.peer, lab.directory, PEER, 65001, [BirdPeer(OURS, 65000, ("ipv4",), hold_time=9)], ["10.0.0.0/8"])
     filling = [f"172.{16 + (n >> 8)}.{n & 255}.0/24" for n in range(3000)]
     with Listener(lab.run_directory) as control, lab.launched(hold_time=9), bird:
         control.wait(events.EndOfRib)
         before = bird.birdc("show protocols peer0").split()[-2:]
         bird.set_routes(filling)
-        time.sleep(STALL_S)
+        time.sleep(stall)
         assert bird.established()
         assert bird.birdc("show protocols peer0").split()[-2:] == before
         wait_for(lambda: len({prefix for prefix, _ in routes_of(control)}) == 3001, 20, "BIRD's routes")
@@ -162,6 +165,18 @@ def test_a_session_reset_sends_the_notification(lab: Lab) -> None:
         (sent,) = control.of(events.NotificationEvent)
         assert (sent.direction, sent.code, sent.subcode) == ("send", 3, 1)
         assert count(control) == 1
+
+
+@pytest.mark.parametrize(("subcode", "said"), [(1, [(6, 1)]), (4, [])])
+def test_teardown_says_cease_unless_it_is_a_reset(lab: Lab, subcode: int, said: list[tuple[int, int]]) -> None:
+    """Graceful restart is negotiated, with which stock ExaBGP closes any session without a word."""
+    bird = Bird(lab.peer, lab.directory, PEER, 65001, [BirdPeer(OURS, 65000, ("ipv4",))], ["10.0.0.0/8"])
+    with Listener(lab.run_directory) as control, lab.launched(), bird:
+        control.wait(events.EndOfRib)
+        control.send(commands.encode([commands.teardown(PEER, subcode)]))
+        wait_for(lambda: downs(control), 20, "the end of the session")
+        assert [(one.code, one.subcode) for one in control.of(events.NotificationEvent)] == said
+        control.wait(events.EndOfRib, count=2)
 
 
 def came(control: Listener, wanted: set[tuple[str, bool]]) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.harness import ConditionNotMetError, Namespace, sweep, veth_pair, wait_for
+from lab.harness.flood import Flood
 
 _KILLED = """
 import os, signal, subprocess
@@ -38,6 +39,23 @@ def test_a_pair_without_offloads_passes_packets() -> None:
             for feature in ("tx-checksumming", "tcp-segmentation-offload", "generic-receive-offload"):
                 assert f"{feature}: off" in features
     assert not Path(f"/run/netns/{left.name}").exists()
+
+
+def test_a_flood_says_what_is_lost() -> None:
+    with Namespace("h-f") as left, Namespace("h-g") as right:
+        veth_pair((left, "eth0"), (right, "eth0"))
+        left.address("eth0", "192.0.2.1/24", "2001:db8::1/64")
+        right.address("eth0", "192.0.2.2/24", "2001:db8::2/64")
+        with Flood(left, right, ["192.0.2.2", "2001:db8::2"], 5000, 20_000) as flood:
+            right.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
+            right.run("ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+        assert 0 < flood.lost < flood.sent
+        assert flood.repeated == 0
+        inside = sum(after - first for first, after in flood.runs)
+        assert 0 < inside <= flood.lost, flood.runs
+        with Flood(left, right, ["2001:db8::2"], 5000, 20_000) as flood:
+            assert right.run("true") == ""
+        assert (flood.lost, flood.runs) == (0, [])
 
 
 def test_leaving_ends_processes_and_errors_pass() -> None:

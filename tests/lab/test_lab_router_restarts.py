@@ -6,7 +6,6 @@ what is lost is counted, by number.
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 from lab.harness import wait_for
 from lab.harness.bgplab import ANNOUNCED, SERVICE4, SERVICE6, UDP, BgpLab, distinct, routes
 from lab.harness.traffic import Stream
+from lab.harness.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,39 +44,6 @@ def lab(entered: BgpLab) -> BgpLab:
     return entered
 
 
-class Watch:
-    """Looks at the routes in the segment all the time, from outside, by mapping it anew each time."""
-
-    def __init__(self, lab: BgpLab) -> None:
-        self._lab = lab
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="watch")
-        self.before = lab.router.routes()
-        self.missed: list[tuple[float, set[str]]] = []
-        self.looks = 0
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        start = time.monotonic()
-        while not self._stop.wait(0.02):
-            if missed := self.before - self._lab.router.routes():
-                self.missed.append((time.monotonic() - start, missed))
-            self.looks += 1
-
-    def check(self) -> None:
-        """No route was missing at any time, and none has come."""
-        assert self.looks > 20
-        assert self.missed == []
-        assert self._lab.router.routes() == self.before
-
-
 @contextmanager
 def _streams(lab: BgpLab) -> Iterator[tuple[Stream, Stream]]:
     """Packets of both families to the service at west, which flow when the block begins and a while after its end."""
@@ -100,7 +67,7 @@ def _flaps(lab: BgpLab) -> list[int]:
 
 def test_control_killed_loses_no_packet_and_no_route(lab: BgpLab) -> None:
     fast_path = lab.router.pid("fastpath")
-    with Watch(lab) as watch, _streams(lab) as (v4, v6):
+    with Watch(lab.router) as watch, _streams(lab) as (v4, v6):
         old = lab.router.kill("control")
         wait_for(lambda: lab.router.restarted("control", old), 10, "another control process")
         lab.whole()
@@ -136,7 +103,7 @@ def test_what_was_withdrawn_while_control_was_dead_is_swept(lab: BgpLab) -> None
 
 
 def test_bgp_killed_loses_no_packet_and_no_route(lab: BgpLab) -> None:
-    with Watch(lab) as watch, _streams(lab) as (v4, v6):
+    with Watch(lab.router) as watch, _streams(lab) as (v4, v6):
         old = lab.router.kill("bgp")
         wait_for(lambda: lab.router.call("status")["exabgp_connected"] is False, 10, "no helper")
         assert lab.best() == distinct(0, 1)
@@ -154,7 +121,7 @@ def test_fast_path_killed_forwards_again_without_bgp(lab: BgpLab) -> None:
     flaps = _flaps(lab)
     neighbours = lab.router.rows("neighbor.show")
     devices = {link["ifname"]: link["ifindex"] for link in lab.router.links()}
-    with Watch(lab) as watch, _streams(lab) as (v4, v6):
+    with Watch(lab.router) as watch, _streams(lab) as (v4, v6):
         killed = time.monotonic()
         old = lab.router.kill("fastpath")
         wait_for(lambda: v4.arrived_since(killed + 0.2) > 10, 10, "IPv4 forwarded again", 0.005)

@@ -146,3 +146,11 @@ def test_nothing_after_the_stop() -> None:
     assert made.stop() == [f"neighbor {OUT} withdraw attributes next-hop 192.0.2.1 nlri {V4}"]
     assert made.update(networks(V4, V6)) == []
     assert made.hello(OUT) == []
+
+
+def test_what_takes_back_what_was_told() -> None:
+    made = exports()
+    assert made.withdrawals({OUT: [V4, OTHER, V6], IN: [], "192.0.2.77": [V4]}) == [
+        f"neighbor {OUT} withdraw attributes next-hop 192.0.2.1 nlri {OTHER} {V4}",
+        f"neighbor {OUT} withdraw attributes next-hop 2001:db8::1 nlri {V6}",
+    ]

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from dpdkrouter.bgp import helper
-from dpdkrouter.bgp.helper import CommandBuffer, FeedBuffer
+from dpdkrouter.bgp.helper import CommandBuffer, FeedBuffer, Hold
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "exabgp"
 BIRD = (VECTORS / "bird.jsonl").read_bytes().split(b"\n", 1)[1]  # without the hello, which is the helper's own
@@ -117,7 +117,7 @@ def test_the_process(tmp_path: Path) -> None:
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", helper.__file__, str(path), str(marker), "100000", "json"],
+            [sys.executable, "-I", "-S", helper.__file__, str(path), str(marker), "100000", "json", "none", "60"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -159,3 +159,48 @@ def test_the_process(tmp_path: Path) -> None:
         server.settimeout(10)
         with server.accept()[0] as control, control.makefile("rb") as lines:
             assert hello(lines.readline())["gap"] is True
+
+
+def test_silence_of_the_control_process_is_measured_from_its_last_word(tmp_path: Path) -> None:
+    path = tmp_path / "announced.json"
+    hold = Hold(str(path), 60, 100.0)
+    assert hold.left(130.0) == 30.0
+    hold.heard(150.0)
+    assert hold.left(209.0) == 1.0
+    assert hold.withdrawals() == [], "nothing was announced"
+    assert hold.left(1e9) == float("inf"), "and once is enough"
+    path.write_text(json.dumps({"asked": [], "told": {}, "withdraw": ["one", "two"]}))
+    hold.heard(300.0)
+    assert hold.left(360.0) == 0.0
+    assert hold.withdrawals() == ["one", "two"]
+    assert Hold(str(path), 0, 100.0).left(1e9) == float("inf"), "0: never"
+
+
+def test_a_silent_control_process_is_withdrawn_for_and_cut_off(tmp_path: Path) -> None:
+    path, announced = tmp_path / "bgp.sock", tmp_path / "announced.json"
+    words = [str(path), str(tmp_path / "marker"), "100000", "json", str(announced), "2"]
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(10)
+        with subprocess.Popen(
+            [sys.executable, "-I", "-S", helper.__file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            announced.write_text(json.dumps({"withdraw": ["withdraw one", "withdraw two"]}))
+            with server.accept()[0] as control, control.makefile("rb") as lines:
+                control.settimeout(10)
+                control.sendall(helper.ALIVE + b"\nannounce one\n")
+                assert process.stdout.readline() == b"announce one\n"
+                assert process.stdout.readline() == b"withdraw one\n", "and the word of life is for the helper alone"
+                assert process.stdout.readline() == b"withdraw two\n"
+                assert hello(lines.readline())["gap"] is False
+                assert lines.readline() == b"", "the connection is closed"
+            with server.accept()[0] as control, control.makefile("rb") as lines:
+                control.settimeout(10)
+                assert hello(lines.readline())["gap"] is True
+                control.sendall(b"announce again\n")
+                assert process.stdout.readline() == b"announce again\n"
+                process.stdin.close()
+                assert process.wait(10) == 0

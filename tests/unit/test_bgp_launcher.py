@@ -9,6 +9,7 @@ import pytest
 
 from dpdkrouter.bgp import helper, launcher
 from dpdkrouter.bgp.configuration import BgpSettings
+from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.errors import AlreadyRunningError, BgpError
 
 
@@ -27,7 +28,7 @@ def test_environment_holds_no_setting_that_we_did_not_choose(monkeypatch: pytest
     monkeypatch.setenv("exabgp.api.ack", "true")
     monkeypatch.setenv("exabgp_tcp_port", "1790")
     monkeypatch.setenv("EXABGP_ETC", "/tmp")
-    found = launcher.environment("INFO")
+    found = launcher.environment(launcher.LaunchSettings(Path("/run"), None, BgpSettings(()), "INFO"))
     chosen = {name: value for name, value in found.items() if name.lower().startswith("exabgp")}
     assert chosen["exabgp_api_ack"] == "false"
     assert chosen["exabgp_log_level"] == "INFO"
@@ -56,5 +57,7 @@ def test_helper_command_is_absolute(tmp_path: Path) -> None:
         str(tmp_path / "bgp.helper"),
         str(helper.FRAME_LIMIT + 1),
         "json",
+        str(InstancePaths("r", tmp_path, tmp_path, tmp_path, tmp_path).announced),
+        "60",
     )
-    assert launcher.helper_command(settings, "tap")[6:] == (str(helper.FRAME_LIMIT), "tap")
+    assert launcher.helper_command(settings, "tap")[6:8] == (str(helper.FRAME_LIMIT), "tap")

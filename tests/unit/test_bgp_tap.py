@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from exabgp.reactor.delay import Delay
 
 from dpdkrouter.bgp import tap, tapcheck
+from dpdkrouter.bgp.forwarding import Forwarding
 from dpdkrouter.bgp.frames import HEADER, LINE, START
 from dpdkrouter.bgp.tap import PENDING_LIMIT, Tap, whole_or_wrong, whole_updates
 from updatekit import MARKER, message, update
@@ -87,7 +90,7 @@ def test_what_exabgp_has_to_see() -> None:
 
 
 def test_a_writer_never_waits(helper: subprocess.Popen[bytes]) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.attach(helper)
     assert not found.writer.full()
     for _ in range(PENDING_LIMIT // 1000 + 2000):
@@ -101,7 +104,7 @@ def test_a_writer_never_waits(helper: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_dead_helper_is_no_error(helper: subprocess.Popen[bytes]) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.attach(helper)
     helper.kill()
     helper.wait()
@@ -111,7 +114,7 @@ def test_a_dead_helper_is_no_error(helper: subprocess.Popen[bytes]) -> None:
 
 
 def test_a_new_helper_is_told_what_is_up() -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     with cat() as first, cat() as second, cat() as third:
         found.attach(first)
         for line in (OPEN, UP, '{"type": "notification"}'):
@@ -126,8 +129,21 @@ def test_a_new_helper_is_told_what_is_up() -> None:
 
 
 def test_a_late_or_wrong_command_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    found = Tap()
+    found = Tap(Forwarding(None, frozenset()))
     found.command("dpdkrouter notify 7 3 1")
     assert not caplog.records
     found.command("dpdkrouter notify x")
     assert "is wrong" in caplog.text
+
+
+def test_attempts_to_connect_are_no_further_apart_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def longest() -> float:
+        delay = Delay()
+        for _ in range(40):
+            delay.increase()
+        return float(delay._time - time.time())
+
+    monkeypatch.setattr(Delay, "increase", Delay.increase)  # put back afterwards
+    assert longest() > 55
+    tap.limit_delay(5)
+    assert 4 < longest() <= 5

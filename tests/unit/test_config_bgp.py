@@ -30,6 +30,8 @@ name = "wan0"
 device = "net_null0"
 addresses = ["192.0.2.1/24", "2001:db8::1/64"]
 [bgp]
+hold_announcements = 0
+connect_retry = 5
 multipath = 8
 multipath_relaxed = true
 compare_med = "always"
@@ -48,6 +50,7 @@ password_file = "/nowhere/password"
 ttl_security = 1
 add_path = true
 graceful_restart = false
+route_refresh = false
 max_prefixes_ipv4 = 1000
 max_prefixes_ipv6 = 500
 max_prefixes_action = "teardown"
@@ -209,6 +212,9 @@ def test_only_a_session_that_is_closed_comes_up_again() -> None:
 WRONG = [
     ("ttl_security = 1", "ttl_security = 255", f"{NEIGHBOR}.ttl_security", "255", "between 1 and 254"),
     ("add_path = true", "add_path = 1", f"{NEIGHBOR}.add_path", "1", "true or false"),
+    ("route_refresh = false", "route_refresh = 0", f"{NEIGHBOR}.route_refresh", "0", "true or false"),
+    ("connect_retry = 5", "connect_retry = 61", "bgp.connect_retry", "61", "between 1 and 60"),
+    ("hold_announcements = 0", "hold_announcements = -1", "bgp.hold_announcements", "-1", "between 0 and 86400"),
     ("graceful_restart = false", "graceful_restart = 0", f"{NEIGHBOR}.graceful_restart", "0", "true or false"),
     (
         'password_file = "/nowhere/password"',
@@ -352,6 +358,7 @@ def test_what_is_announced_is_what_the_file_says() -> None:
 def test_session_is_what_the_file_says() -> None:
     first, second = settings_of(config()).peers
     assert (first.ttl_security, first.add_path_receive, first.restart_time) == (1, True, 0)
+    assert (first.route_refresh, second.route_refresh) == (False, True)
     assert (second.ttl_security, second.add_path_receive, second.restart_time) == (None, False, 120)
 
 

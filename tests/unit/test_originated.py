@@ -97,7 +97,7 @@ def test_what_is_asked_for_is_announced() -> None:
 def test_kept_for_the_next_process(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     assert load(path) == (set(), {})
-    save(path, {OURS}, {"192.0.2.9": [str(OTHER)]})
+    save(path, {OURS}, {"192.0.2.9": [str(OTHER)]}, [])
     assert load(path) == ({OURS}, {"192.0.2.9": [str(OTHER)]})
 
 

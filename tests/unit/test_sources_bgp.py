@@ -51,8 +51,11 @@ PLAIN = Capabilities(families=frozenset({"ipv4", "ipv6"}), router_id="192.0.2.9"
 class Source:
     """A BgpSource with one peer, told events at times."""
 
-    def __init__(self, restart_time: int = 120, limits: Limits | None = None) -> None:
-        peer = BgpPeer(PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", ("ipv4", "ipv6"), restart_time=restart_time)
+    def __init__(self, restart_time: int = 120, limits: Limits | None = None, refresh: bool = True) -> None:
+        families = ("ipv4", "ipv6")
+        peer = BgpPeer(
+            PEER, 65001, "192.0.2.1", 65000, "192.0.2.1", families, restart_time=restart_time, route_refresh=refresh
+        )
         self.rib = Rib(asn=65000, router_id=1)
         self.now = 0.0
         self.sessions = Sessions([peer], 0.0)
@@ -393,3 +396,44 @@ def test_limit_ends_the_session_by_the_tap_when_it_is_there() -> None:
     lines = source.note(received("10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24"))
     assert lines == ["dpdkrouter notify 7 6 1"]
     assert source.routes() == 0
+
+
+def ends(lines: list[str]) -> list[str]:
+    """Families of which an End-of-RIB is to be sent."""
+    return [line.split()[4] for line in lines if " announce eor " in line]
+
+
+def test_end_of_rib_follows_our_announcements_for_the_families_in_use(source: Source) -> None:
+    lines = source.note(hello(gap=False), PeerUp(PEER, "192.0.2.1", 65001, 65000, ALL))
+    assert ["203.0.113.0/24" in line for line in lines] == [True, False, False]
+    assert ends(lines) == ["ipv4", "ipv6"]
+    only = replace(ALL, families=frozenset({"ipv4"}))
+    assert ends(source.up(only)) == ["ipv4"], "a family that was not negotiated has no End-of-RIB"
+
+
+def test_end_of_rib_of_a_session_that_came_up_unheard(source: Source) -> None:
+    lines = source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))
+    assert "203.0.113.0/24" in lines[0]
+    assert ends(lines) == ["ipv4", "ipv6"]
+
+
+def test_without_route_refresh_of_ours_the_session_is_restarted() -> None:
+    source = Source(refresh=False)
+    source.up(ALL)
+    source.note(update("198.51.100.0/24"))
+    lines = source.note(hello(gap=True, peers=(PeerState(PEER, True, ALL),)))
+    assert refreshes(lines) == 0
+    assert lines[-1] == f"neighbor {PEER} teardown 4"
+    assert source.routes() == 1, "what it sent stays meanwhile"
+    source.up(ALL)
+    with pytest.raises(RequestError, match="no route refresh"):
+        source.bgp.refresh(PEER, source.now)
+
+
+def test_room_again_without_route_refresh_restarts_the_session() -> None:
+    source = Source(limits=Limits((2, None), action="discard"), refresh=False)
+    source.up(ALL)
+    source.note(update(*THREE))
+    source.note(withdrawal(THREE[0]), withdrawal(THREE[1]))
+    source.after(1)
+    assert source.bgp.take_lines() == [f"neighbor {PEER} teardown 4"]

@@ -23,6 +23,7 @@ from lab.harness.router import Port, Router, port_veth
 from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -77,11 +78,16 @@ def distinct(*places: int) -> dict[str, int]:
 
 
 class BgpLab:
-    """The namespaces, the BIRDs and the router; a context manager. Entered, all sessions are up and all is in."""
+    """The namespaces, the BIRDs and the router; a context manager. Entered, all sessions are up and all is in.
 
-    def __init__(self, directory: Path, name: str = "r") -> None:
+    options: of the ports' devices. lcores: of the workers.
+    """
+
+    def __init__(self, directory: Path, name: str = "r", options: str = "", lcores: Sequence[int] = (0, 1)) -> None:
         self._directory = directory
         self._name = name
+        self._options = options
+        self._lcores = lcores
         self._stack = ExitStack()
 
     def __enter__(self) -> BgpLab:
@@ -106,11 +112,11 @@ class BgpLab:
                 host.address("lo", f"{SERVICE4}/32", f"{SERVICE6}/128")
             self.birds = [enter(self._bird(place)) for place in (0, 1)]
             ports = [
-                Port("wan0", "192.0.2.1/24", "2001:db8:1::1/64"),
-                Port("wan1", "198.51.100.1/24", "2001:db8:2::1/64"),
-                Port("lan0", "203.0.113.1/24", "2001:db8:100::1/64"),
+                Port("wan0", "192.0.2.1/24", "2001:db8:1::1/64", options=self._options),
+                Port("wan1", "198.51.100.1/24", "2001:db8:2::1/64", options=self._options),
+                Port("lan0", "203.0.113.1/24", "2001:db8:100::1/64", options=self._options),
             ]
-            self.router = enter(Router(self.metal, self._directory, ports, _BODY, self._name))
+            self.router = enter(Router(self.metal, self._directory, ports, _BODY, self._name, self._lcores))
             self.whole()
             self._stack = stack.pop_all()
         return self

@@ -11,6 +11,7 @@ address as next hop, which is what BIRD's `next hop self` gives for them.
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,6 +116,24 @@ class Bird:
     def birdc(self, command: str, check: bool = True) -> str:
         """What birdc prints for a command."""
         return self._namespace.run("birdc", "-s", str(self._socket), *command.split(), check=check)
+
+    def learnt(self) -> set[str]:
+        """The prefixes that it has by BGP, by its control socket: cheap enough to be asked all the time."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(str(self._socket))
+            with control.makefile("rw") as lines:
+                lines.readline()  # its greeting
+                lines.write("show route where source = RTS_BGP\n")
+                lines.flush()
+                found = set()
+                while not (line := lines.readline()).startswith(("0", "8", "9")):  # the end, or an error
+                    assert line, "BIRD closed its control socket"
+                    words = line[5:].split() if line[:4].isdigit() else line.split()
+                    if words and "/" in words[0]:
+                        found.add(words[0])
+                assert line.startswith("0") or "not found" in line, line
+        return found
 
     def set_routes(self, routes: Sequence[str], attributes: str | None = None) -> None:
         """Announce exactly these from now on."""

@@ -34,7 +34,7 @@ from lab.harness.namespace import PREFIX, Namespace, veth_pair
 from lab.harness.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from dpdkrouter.fib.records import Lookup
@@ -69,16 +69,20 @@ _PORT = """\
 name = "{0.name}"
 device = "{0.device}"
 addresses = {1}
+mtu = {0.mtu}
 """
 
 
 class Port:
-    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp."""
+    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp, `options` more of its."""
 
-    def __init__(self, name: str, *addresses: str, driver: str = "net_af_packet") -> None:
+    def __init__(
+        self, name: str, *addresses: str, driver: str = "net_af_packet", mtu: int = 1500, options: str = ""
+    ) -> None:
         self.name = name
+        self.mtu = mtu
         self.addresses = list(addresses)
-        self.device = f"{driver}_{name},iface={name}"
+        self.device = f"{driver}_{name},iface={name}{options}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def port_veth(metal: Namespace, port: str, host: tuple[Namespace, str], mtu: int
 
 
 class Router:
-    """One router; a context manager. `body`: more of the configuration, TOML."""
+    """One router; a context manager. `body`: more of the configuration, TOML; environment: variables beside ours."""
 
     def __init__(
         self,
@@ -118,6 +122,7 @@ class Router:
         name: str = "r",
         lcores: Sequence[int] = (0, 1),
         table: str = _TABLE,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = f"{NAMES}-{os.getpid()}-{name}"
         self.namespace = f"{PREFIX}-{os.getpid()}-{name}-router"
@@ -127,6 +132,7 @@ class Router:
         self.file = directory / f"{self.name}.toml"
         self.process: subprocess.Popen[bytes] | None = None
         self._metal = metal
+        self._environment = {**os.environ, **(environment or {})}
         self._ports = list(ports)
         self._bgp = "[bgp]" in body
         available = sorted(os.sched_getaffinity(0))
@@ -167,7 +173,12 @@ class Router:
         enter = ["nsenter", f"--net=/run/netns/{self._metal.name}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                enter + command, stdout=log, stderr=log, start_new_session=True, cwd=self.log.parent
+                enter + command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.log.parent,
+                env=self._environment,
             )
 
     def _ready(self) -> bool:
