@@ -4,6 +4,12 @@ from libc.stdint cimport uint32_t
 from dpdkrouter.rib.records cimport AttrRecord, HopRecord, List, Pool
 
 
+ctypedef struct Backed:
+    uint32_t hopset
+    uint32_t backup
+    uint32_t both          # 0: nothing is known
+
+
 cdef class Interns:
     cdef Pool attr_pool
     cdef Pool hop_pool
@@ -17,6 +23,7 @@ cdef class Interns:
     cdef uint32_t cluster_id
     cdef uint32_t max_backed
     cdef uint32_t backed           # hop sets that have a backup
+    cdef Backed recent[256]        # the last answers of backed_by: a million prefixes have few pairs
     cdef dict attr_ids             # packed attributes -> id
     cdef list attr_packed          # id -> packed attributes
     cdef dict hop_ids              # HopSet with canonical addresses -> id

@@ -314,10 +314,14 @@ cdef class Interns:
 
     cdef uint32_t backed_by(self, uint32_t hop_id, uint32_t backup) except 0:
         """The hop set of a unicast one that another stands in for; the first alone when there are too many."""
+        cdef Backed* recent = &self.recent[(hop_id * 31 + backup) % 256]
+        cdef uint32_t pair = hop_id
+        if recent.both and recent.hopset == hop_id and recent.backup == backup:
+            return recent.both
         key = b"b%d,%d" % (hop_id, backup)
         known = self.unions.get(key)
-        cdef uint32_t pair = hop_id
         if known is not None:
+            recent[0] = Backed(hop_id, backup, known)
             return known
         if self.backed >= self.max_backed:
             return hop_id
@@ -353,6 +357,7 @@ cdef class Interns:
                 and hops[0].weight == 1):
             self.hop_addresses.pop(packed_address(hops[0].address), None)
         self.hop_values[hop_id] = None
+        memset(self.recent, 0, sizeof(self.recent))
         for key, members in (self.hop_unions[hop_id] or {}).items():
             del self.unions[key]
             for member in members:

@@ -1,12 +1,13 @@
-"""From a peer's first UPDATE to the last route that packets can use, and BIRD with the same stream beside it.
+"""From a peer's first UPDATE to the last route that packets can use; BIRD and FRR's bgpd with the same stream beside it.
 
     namespace sender (AS 65001)              namespace metal                   namespace of the router (AS 65000)
     sender.py  eth0 192.0.2.9/24 ---- veth --- wan0 = the fast path's port --- TAP twin wan0 192.0.2.1/24, ExaBGP
 
-    another sender with the same addresses ---- veth --- eth0 192.0.2.1/24 of a namespace with BIRD
+    another sender with the same addresses ---- veth --- eth0 192.0.2.1/24 of a namespace with BIRD, then with bgpd
 
 Usable: random prefixes of the stream are looked up in the route segment, by the fast path's own code, from this
-process; all must have a group, and the segment as many routes as were sent. BIRD's end: all routes in its RIB.
+process; all must have a group, and the segment as many routes as were sent. BIRD's end: all routes
+in its RIB; bgpd's: all received.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench_lab import frr
 from bench_lab.stream import Stream, build
 from dpdkrouter.fib.reader import FibReader
 from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOAD_S = 120
+FRR_S = 600
 SENDER = str(Path(__file__).with_name("sender.py"))
 HOP4, HOP6 = "192.0.2.9", "2001:db8:1::9"
 TABLE = """\
@@ -128,6 +131,16 @@ def bird(directory: Path, sender: Namespace, receiver: Namespace, stream: Stream
         return Load(end - start, begun(process) - start)
 
 
+def frr_bgpd(directory: Path, sender: Namespace, receiver: Namespace, stream: Stream, file: Path) -> Load:
+    """Load FRR's bgpd."""
+    wanted = sum(stream.routes.values())
+    with frr.running(receiver, directory, HOP4) as found, sending(sender, HOP4, "192.0.2.1", file) as process:
+        start = begun(process)
+        wait_for(lambda: found.received() >= wanted, FRR_S, "FRR's table", 0.05)
+        end = time.monotonic()
+        return Load(end - start, begun(process) - start)
+
+
 def has_all(found: Bird, wanted: str) -> bool:
     """Whether `show route count` ends with this total."""
     text = found.birdc("show route count", check=False)
@@ -168,3 +181,4 @@ def measure(directory: Path, ipv4: int, ipv6: int, rounds: int = 1) -> Iterator[
             load, memory = dpdkrouter(directory, sender, metal, stream, file)
             yield "dpdkrouter", load, memory
             yield "bird_rib", bird(directory, other, receiver, stream, file), {}
+            yield "frr_bgpd", frr_bgpd(directory, other, receiver, stream, file), {}
