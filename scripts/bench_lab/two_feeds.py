@@ -126,6 +126,7 @@ def running(directory: Path, ipv4: int, ipv6: int) -> Iterator[Bench]:
             senders.append(enter(sending(host, address, local, files[number], asn)))
             begun(senders[-1])
             wait_for(partial(_has, router, (number + 1) * (ipv4 + ipv6)), LOAD_S, "a table in the RIB", 0.1)
+            begun(senders[-1])  # and sent: from here on the sender prints what churn asks for
         wait_for(lambda: bench.all_by(0), LOAD_S, "all by the first", 0.05)
         yield bench
 
