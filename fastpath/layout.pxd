@@ -11,6 +11,7 @@ cdef extern from "dr_layout.h" nogil:
         DR_NAME
         DR_REASONS
         DR_CLASSES
+        DR_STAGES
         DR_RESOLVE_RING
         DR_BURST_BUCKETS
         DR_PORT_SHIFT
@@ -172,6 +173,9 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t bursts[8]
         uint64_t drops[64]
         uint64_t punts[8]
+        uint64_t stage_cycles[14]
+        uint64_t sampled_polls
+        uint64_t sampled_packets
         dr_port_counters port[32]
 
     struct dr_port_state:

@@ -28,12 +28,15 @@ cdef inline uint16_t lookup4(const tables *t, uint32_t dst) noexcept nogil:
     return entry
 
 
-cdef inline void lookup4_burst(const tables *t, const uint32_t *dst, uint16_t *group, int n) noexcept nogil:
-    """Groups of n addresses. dst: uint32[n], host order; group: uint16[n]; 0 <= n."""
+cdef inline void lookup4_prefetch(const tables *t, uint32_t dst) noexcept nogil:
+    """Have the root line of an address fetched."""
+    __builtin_prefetch(&t.ipv4_root[dst >> 8], 0, 1)
+
+
+cdef inline void lookup4_fetched(const tables *t, const uint32_t *dst, uint16_t *group, int n) noexcept nogil:
+    """lookup4_burst, when each address's lookup4_prefetch has been done."""
     cdef int i
     cdef uint16_t entry, seen = 0
-    for i in range(n):
-        __builtin_prefetch(&t.ipv4_root[dst[i] >> 8], 0, 1)
     for i in range(n):
         entry = dr_load_acquire_16(&t.ipv4_root[dst[i] >> 8])
         group[i] = entry
@@ -46,3 +49,11 @@ cdef inline void lookup4_burst(const tables *t, const uint32_t *dst, uint16_t *g
     for i in range(n):
         if group[i] & DR_IPV4_EXTENDED:
             group[i] = dr_load_acquire_16(extended_entry(t, group[i], dst[i]))
+
+
+cdef inline void lookup4_burst(const tables *t, const uint32_t *dst, uint16_t *group, int n) noexcept nogil:
+    """Groups of n addresses. dst: uint32[n], host order; group: uint16[n]; 0 <= n."""
+    cdef int i
+    for i in range(n):
+        lookup4_prefetch(t, dst[i])
+    lookup4_fetched(t, dst, group, n)

@@ -157,6 +157,10 @@ cdef class Router:
         self.describe_port(port, name, &o)
         return port
 
+    def worker_address(self, slot: int) -> int:
+        """Where a worker's state is, for who takes its turns himself instead of start()."""
+        return <size_t>self.worker_at(slot)
+
     cdef uint32_t least_loaded(self) except 0:
         cdef uint32_t slot, best = 1
         for slot in range(2, self.r.workers + 1):
@@ -287,7 +291,7 @@ cdef class Router:
     def update_links(self, dead: frozenset[int] = frozenset()) -> list[tuple[int, bool]]:
         """Read link states and the devices' own counters into the stats segment; ports whose link changed.
         dead: ports that have no link whatever the driver says."""
-        cdef uint32_t port, up
+        cdef uint32_t port, up, links
         cdef rte_eth_link link
         cdef rte_eth_stats counts
         cdef dr_port_state *s
@@ -303,7 +307,8 @@ cdef class Router:
                 s.link_up = up
                 # 0: unknown, as of most virtual devices
                 s.speed_mbps = link.link_speed if up and link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN else 0
-                dr_store_release_32(&self.r.port[port].link_up, up)
+                links = self.r.links_up & ~(<uint32_t>1 << port) | up << port
+                dr_store_release_32(&self.r.links_up, links)
             if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
                 s.rx_missed = counts.imissed
                 s.rx_errors = counts.ierrors

@@ -14,6 +14,8 @@ cdef enum:
     MAX_RX = 64                  # (port, queue) pairs of one worker
     MAX_ORIGIN = 16              # ICMP errors waiting in one iteration
     ETHER = 14                   # bytes of an Ethernet header
+    HOP4 = 20                    # frame[20..27]: fragment offset, TTL, protocol, checksum, half the source
+    HOP6 = 16                    # frame[16..23]: flow label's end, length, hop limit, the source's first bytes
     PORTS = 32                   # DR_MAX_PORTS
     CLASSES = 4                  # punt classes in use
 
@@ -27,6 +29,7 @@ cdef enum:
 # A verdict is a drop reason, or a punt class with VERDICT_PUNT set.
 cdef enum:
     VERDICT_PUNT = 0x100
+    VERDICT_OK6 = 0xfffe         # of parse: fit for the IPv6 table; VERDICT_OK is IPv4's then
     VERDICT_OK = 0xffff
 
 cdef struct rx_pair:
@@ -44,12 +47,11 @@ cdef struct tx_buffer:
     int16_t queue                # own TX queue of the port; -1: hand over through the port's ring
     uint16_t n
     uint32_t bytes
-    rte_mbuf *pkt[BURST]
+    rte_mbuf *pkt[BURST + 1]     # one more: a branchless append writes before it knows
 
 cdef struct port_info:
     uint16_t dev
     uint16_t present
-    uint32_t link_up             # written by the host thread
     uint64_t mac
     uint16_t mtu
     uint16_t owner               # worker slot that drains `handover`
@@ -60,6 +62,7 @@ cdef struct router:
     uint32_t workers             # slots 1..workers
     uint32_t stop
     uint32_t sleep_when_idle
+    uint32_t links_up            # bit p: port p; written by the host thread
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
     const void *base             # readers' part of the route segment
     rte_mempool *pool
@@ -67,7 +70,45 @@ cdef struct router:
     port_info port[PORTS]
     rte_ring *punt[33]           # one a worker, by slot
 
+# One family's packets on their way: parallel arrays, so that a compiler can work on several packets at once.
+cdef struct lanes:
+    rte_mbuf *pkt[BURST]
+    uint8_t *frame[BURST]        # where each begins
+    uint64_t length[BURST]       # low half: of the packet; above it: of its first segment
+    uint64_t hop[BURST]          # the 8 bytes with the hop count (HOP4, HOP6), as they will leave; 0: look closely
+
+# Arrays of 512 bytes first: they start at cache lines where the burst does, as a worker's does.
+cdef struct burst:
+    lanes rx                     # as received; a burst of one usual kind stays here
+    lanes v4                     # what was sorted out, of mixed ones
+    lanes v6
+    uint64_t mac[BURST]          # of rx[i]: the destination MAC's 8 bytes, then what else parse needs
+    uint64_t start[BURST]
+    uint64_t rest[BURST]
+    uint64_t bad[BURST]          # 0: all checks of the stage hold
+    uint64_t word[BURST]         # an adjacency's first word, loaded once
+    uint64_t way[BURST]          # the port that it names
+    uint64_t room[BURST]         # an adjacency's MTU
+    uint64_t hi6[BURST]
+    uint64_t lo6[BURST]
+    const dr_adjacency *adjacency[BURST]
+    rte_mbuf *slow[BURST]
+    uint32_t dst4[BURST]
+    uint32_t hop_word[BURST]     # a group's word: an adjacency, or a block of buckets
+    uint16_t group[BURST]
+    uint16_t verdict[BURST]      # of slow[i]
+    uint16_t mtu[BURST]          # of slow[i], when its verdict is mtu_exceeded
+    lanes *p4                    # the n4 IPv4 packets: rx or v4
+    lanes *p6
+    uint32_t n
+    uint32_t n4
+    uint32_t n6
+    uint32_t n_slow
+    uint16_t port                # received on; PORTS: none
+    uint16_t kind
+
 cdef struct worker:
+    burst b                      # first, for its alignment
     router *router
     dr_lcore_stats *stats
     tables t
@@ -78,6 +119,9 @@ cdef struct worker:
     rx_pair rx[MAX_RX]
     uint16_t drain[PORTS]
     uint32_t empty_polls
+    uint32_t sampling            # 1: this poll's stages are timed
+    uint64_t last_tsc            # end of the last poll
+    uint64_t mark_tsc            # of a sampled poll: end of the stage before
     uint16_t ip_id
     token_bucket classes[CLASSES]
     token_bucket icmp
@@ -85,24 +129,7 @@ cdef struct worker:
     rte_mbuf *origin[MAX_ORIGIN]
     tx_buffer tx[PORTS]
 
-cdef struct burst:
-    uint16_t n
-    uint16_t port                # received on; PORTS: none
-    uint16_t kind
-    uint16_t n4
-    uint16_t n6
-    uint16_t n_slow
-    rte_mbuf *rx[BURST]
-    rte_mbuf *pkt4[BURST]
-    rte_mbuf *pkt6[BURST]
-    rte_mbuf *slow[BURST]
-    uint32_t dst4[BURST]
-    uint64_t hi6[BURST]
-    uint64_t lo6[BURST]
-    uint16_t group[BURST]
-    const dr_adjacency *adjacency[BURST]
-    uint16_t verdict[BURST]      # of slow[i]
-    uint16_t mtu[BURST]          # of slow[i], when its verdict is mtu_exceeded
+ctypedef uint32_t (*turn_function)(worker *w) noexcept nogil
 
 
 cdef inline void to_slow(burst *b, rte_mbuf *m, uint16_t verdict) noexcept nogil:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpdkrouter.cli import bgp, doctor, nic, programs, route, show, table
+from dpdkrouter.cli import bgp, doctor, nic, profile, programs, route, show, table
 from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ def root(
 
 for command in (programs.run, programs.fastpath, programs.control, programs.check, doctor.doctor, programs.version):
     app.command()(command)
-for command in (show.status, show.drops):
+for command in (show.status, show.drops, profile.profile):
     app.command()(command)
 route.app.command()(table.audit)
 for whole in (table.snapshot, table.diff):

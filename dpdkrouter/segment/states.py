@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+STAGES = ("receive", "parse", "lookup4", "lookup6", "choose", "rewrite", "dispose", "transmit")
+"""The pipeline's stages in the order of fastpath/stages/profile.pxd."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -37,6 +40,9 @@ class LcoreState:
     originated: int
     injected: int
     bursts: tuple[int, ...]  # received bursts of 0, 1, 2-3, 4-7, 8-15, 16-31, 32-63, 64 packets
+    stage_cycles: dict[str, int]  # of the sampled polls, by stage
+    sampled_polls: int
+    sampled_packets: int
 
 
 @dataclass(frozen=True, slots=True)

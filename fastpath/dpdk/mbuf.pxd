@@ -4,12 +4,14 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 cdef extern from "rte_mempool.h" nogil:
     struct rte_mempool:
         pass
+    rte_mempool *rte_mempool_lookup(const char *name) noexcept
     unsigned int rte_mempool_avail_count(const rte_mempool *pool) noexcept
 
 cdef extern from "rte_mbuf.h" nogil:
     const uint64_t RTE_MBUF_F_RX_RSS_HASH
     enum:
         RTE_MBUF_DEFAULT_BUF_SIZE
+        RTE_PKTMBUF_HEADROOM
     struct rte_mbuf:
         uint16_t port
         uint16_t data_off
@@ -32,6 +34,7 @@ cdef extern from "rte_mbuf.h" nogil:
 
 cdef extern from "dr_mbuf.h" nogil:
     uint8_t *dr_data(const rte_mbuf *m) noexcept
+    uint64_t dr_lengths(const rte_mbuf *m) noexcept
     uint32_t dr_rss(const rte_mbuf *m) noexcept
     uint32_t dr_note(const rte_mbuf *m) noexcept
     void dr_set_note(rte_mbuf *m, uint32_t v) noexcept

@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 1u
-#define DR_STATS_VERSION 1u
+#define DR_STATS_VERSION 2u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -27,6 +27,7 @@
 #define DR_NAME 16
 #define DR_REASONS 64       /* room for drop reasons; fastpath/reasons.pxd names them */
 #define DR_CLASSES 8        /* room for punt classes */
+#define DR_STAGES 14        /* room for stages of the pipeline; fastpath/stages/profile.pxd names them */
 #define DR_RESOLVE_RING 256
 
 #define DR_OFFLINE UINT64_MAX /* quiescent value of an lcore that sleeps or has ended */
@@ -184,6 +185,8 @@ struct dr_lcore_stats { /* owner: this lcore; nobody else writes its lines */
     _Alignas(DR_LINE) uint64_t bursts[DR_BURST_BUCKETS];
     _Alignas(DR_LINE) uint64_t drops[DR_REASONS];
     _Alignas(DR_LINE) uint64_t punts[DR_CLASSES];
+    _Alignas(DR_LINE) uint64_t stage_cycles[DR_STAGES]; /* TSC, of the sampled polls only */
+    uint64_t sampled_polls, sampled_packets;            /* polls that moved packets, and how many */
     _Alignas(DR_LINE) struct dr_port_counters port[DR_MAX_PORTS];
 };
 static_assert(sizeof(struct dr_lcore_stats) % DR_LINE == 0, "no line is shared by two lcores");

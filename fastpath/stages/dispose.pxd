@@ -47,7 +47,7 @@ cdef inline void drop(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_
 
 
 cdef inline void dispose(worker *w, burst *b) noexcept nogil:
-    cdef int i
+    cdef uint32_t i
     cdef uint16_t verdict
     cdef uint32_t punted = 0, dropped = 0
     for i in range(b.n_slow):

@@ -11,6 +11,7 @@ from fastpath.host cimport BOUNCE, host
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.dispose cimport PUNT_KIND_SHIFT
 from fastpath.stages.parking cimport park_packet
+from fastpath.stages.parse cimport gather
 from fastpath.stages.parse4 cimport IPV4_HEADER
 from fastpath.stages.parse6 cimport IPV6_HEADER
 from fastpath.stages.pipeline cimport route
@@ -119,7 +120,7 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
         memset(data, 0, 12)
         dr_put_be16(data + 12, TYPE_IPV6 if data[ETHER] >> 4 == 6 else TYPE_IPV4)
         if to_one_host(data + ETHER, m.data_len - ETHER):
-            h.b.rx[n] = m
+            h.b.rx.pkt[n] = m
             n += 1
         else:
             count_drop(h.w, DropReason.inject_invalid)
@@ -128,5 +129,6 @@ cdef inline uint32_t from_host0(host *h) noexcept nogil:
         h.b.n = <uint16_t>n
         h.b.kind = KIND_INJECTED
         h.b.port = PORTS
+        gather(&h.b)
         route(h.w, &h.b)
     return n

@@ -16,6 +16,7 @@ from fastpath.lookup6 cimport lookup6_burst
 from fastpath.reasons cimport DropReason
 from fastpath.stages.choose cimport choose
 from fastpath.stages.dispose cimport answer
+from fastpath.stages.parse cimport gather
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.state cimport ETHER, KIND_PARKED, KIND_RECEIVED, count_drop
 
@@ -35,7 +36,10 @@ cdef inline const dr_adjacency *adjacency_of(host *h, rte_mbuf *m) noexcept nogi
     else:
         h.b.dst4[0] = dr_get_be32(ip + 16)
         lookup4_burst(&h.w.t, h.b.dst4, h.b.group, 1)
-    choose(h.w, &h.b, &m, 1, ipv6)
+    h.b.v4.pkt[0] = m
+    h.b.v4.frame[0] = dr_data(m)
+    h.b.v4.hop[0] = 0                # look closely: nothing else was filled in
+    choose(h.w, &h.b, &h.b.v4, 1, ipv6)
     return h.b.adjacency[0]
 
 
@@ -91,9 +95,10 @@ cdef inline park *find_park(host *h, const park *key) noexcept nogil:
 cdef inline void reroute(host *h, rte_mbuf *m, uint16_t kind) noexcept nogil:
     """Through the pipeline, as what it was."""
     h.b.n = 1
-    h.b.rx[0] = m
+    h.b.rx.pkt[0] = m
     h.b.kind = KIND_PARKED if kind == KIND_RECEIVED else kind
     h.b.port = m.port
+    gather(&h.b)
     route(h.w, &h.b)
 
 

@@ -1,11 +1,13 @@
 """IPv6 header validation: RFC 8200 3, and the scopes of RFC 4291 2.5 to 2.8."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from fastpath.bytes cimport dr_get_be16, dr_get_be64
+from fastpath.bytes cimport dr_get_be16, dr_get_be64, dr_swap_64
 from fastpath.reasons cimport DropReason, PuntClass
-from fastpath.state cimport VERDICT_OK, VERDICT_PUNT
+from fastpath.state cimport ETHER, VERDICT_OK, VERDICT_PUNT, burst, lanes
 
 cdef enum:
     IPV6_HEADER = 40
+    START6 = 0x60DD86            # frame[12..14]: IPv6, as it lies in memory; the last byte's low half is traffic class
+    START6_MASK = 0xF0FFFF
     PROTO_ICMPV6 = 58
     ND_FIRST = 133               # router solicitation .. redirect, RFC 4861 4
     ND_LAST = 137
@@ -53,3 +55,31 @@ cdef inline uint16_t parse6(const uint8_t *ip, uint32_t in_first, uint32_t lengt
     if <uint32_t>dr_get_be16(ip + 4) + IPV6_HEADER > length:
         return DropReason.ipv6_payload_length
     return addresses6(ip, in_first, group)
+
+
+cdef inline void plain6(burst *b, uint32_t n, uint64_t mac) noexcept nogil:
+    """plain4 for IPv6: first bytes 0, 0xfe and 0xff of an address have scopes and exceptions, which are parse6's.
+
+    mac, start, hop: bytes 0, 12 and 16 of the frame, 8 each; hi6: the destination's first ones; as they lie in memory.
+    """
+    cdef uint32_t i
+    cdef uint64_t start, hop, payload, src, dst, length, negative
+    for i in range(n):
+        start, hop, length = b.start[i], b.rx.hop[i], b.rx.length[i]
+        payload = (hop >> 8 & 0xFF00) | (hop >> 24 & 0xFF)
+        src = hop >> 48 & 0xFF
+        dst = b.hi6[i] & 0xFF
+        negative = ((<uint64_t><uint32_t>length - ETHER - IPV6_HEADER - payload)
+                    | ((length >> 32 & 0xFFFF) - ETHER - IPV6_HEADER)
+                    | (src - 1) | (253 - src) | (dst - 1) | (253 - dst))
+        b.bad[i] = ((b.mac[i] ^ mac) << 16) | ((start & START6_MASK) ^ START6) | (negative >> 63)
+
+
+cdef inline void hops6(burst *b) noexcept nogil:
+    """p6.hop[i] with one hop less, and the destinations in host order."""
+    cdef uint32_t i
+    cdef lanes *v = b.p6
+    for i in range(b.n6):
+        v.hop[i] -= <uint64_t>1 << 40
+        b.hi6[i] = dr_swap_64(b.hi6[i])
+        b.lo6[i] = dr_swap_64(b.lo6[i])

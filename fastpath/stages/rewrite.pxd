@@ -2,8 +2,8 @@
 every other action becomes a verdict. RFC 1812 5.3.1 (TTL), RFC 1624 (checksum), RFC 8200 3 (hop limit).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from fastpath.atomic cimport dr_load_relaxed_64
-from fastpath.bytes cimport dr_get_be16, dr_get_be64, dr_put_macs
+from fastpath.atomic cimport dr_load_relaxed_32, dr_load_relaxed_64
+from fastpath.bytes cimport dr_get_32, dr_get_be16, dr_get_be64, dr_put_32, dr_put_64, dr_put_ether
 from fastpath.dpdk.mbuf cimport dr_data, rte_mbuf, rte_pktmbuf_trim
 from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTION_FORWARD, DR_ACTION_GLEAN,
                               DR_ACTION_LOCAL, DR_ACTION_RESOLVE, DR_ACTION_SHIFT, DR_ACTION_UNREACHABLE,
@@ -12,12 +12,14 @@ from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.choose cimport PROTO_TCP
 from fastpath.stages.parse cimport ip_length
 from fastpath.stages.parse6 cimport class6, link_local6
-from fastpath.stages.transmit cimport transmit
-from fastpath.state cimport (ETHER, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK, VERDICT_PUNT,
-                             burst, to_slow, worker)
+from fastpath.stages.transmit cimport transmit_burst
+from fastpath.state cimport (BURST, ETHER, HOP4, HOP6, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK,
+                             VERDICT_PUNT, burst, lanes, to_slow, worker)
 
 cdef enum:
     PORT_BGP = 179
+    ETHER_IPV4 = 0x0008          # EtherTypes as they lie in memory
+    ETHER_IPV6 = 0xDD86
 
 
 cdef inline bint is_bgp(const uint8_t *l4) noexcept nogil:
@@ -60,11 +62,11 @@ cdef inline uint16_t action_verdict(uint32_t action, const uint8_t *ip, uint32_t
 
 cdef inline void hop4(uint8_t *ip) noexcept nogil:
     """Decrement TTL; RFC 1624 equation 3: TTL is the high byte of its word, so the checksum grows by 0x0100."""
-    cdef uint32_t s
-    ip[8] -= 1
-    s = (<uint16_t *>(ip + 10))[0] + <uint32_t>1      # 0x0100 in network order, as the word lies in memory
+    cdef uint32_t word = dr_get_32(ip + 8)                   # TTL, protocol, checksum as they lie in memory
+    cdef uint32_t s = (word >> 16) + 1                       # 0x0100 in network order
     # 0xffff becomes 0, as a full sum has it: RFC 1624 3, where RFC 1141 was wrong
-    (<uint16_t *>(ip + 10))[0] = <uint16_t>(s + (s >= 0xFFFF))
+    s += s >= 0xFFFF
+    dr_put_32(ip + 8, ((word & 0xFFFF) - 1) | s << 16)
 
 
 cdef inline bint too_long(rte_mbuf *m, const uint8_t *ip, uint32_t mtu, bint ipv6) noexcept nogil:
@@ -87,7 +89,7 @@ cdef inline uint16_t forward_verdict(worker *w, burst *b, rte_mbuf *m, const dr_
     cdef uint8_t *frame = dr_data(m)
     cdef uint32_t port = <uint32_t>(dst >> DR_PORT_SHIFT) & 0xFF
     cdef uint16_t verdict = VERDICT_OK
-    if port >= PORTS or not w.router.port[port].link_up:
+    if port >= PORTS or not (dr_load_relaxed_32(&w.router.links_up) >> port & 1):
         return DropReason.port_down
     if b.kind <= KIND_PARKED:
         verdict = hop_verdict(frame + ETHER, ipv6)
@@ -101,28 +103,99 @@ cdef inline uint16_t forward_verdict(worker *w, burst *b, rte_mbuf *m, const dr_
             frame[ETHER + 7] -= 1
         else:
             hop4(frame + ETHER)
-    dr_put_macs(frame, dst, dr_load_relaxed_64(&a.src))
+    dr_put_ether(frame, dst, dr_load_relaxed_64(&a.src), ETHER_IPV6 if ipv6 else ETHER_IPV4)
     if b.kind != KIND_RECEIVED:
         count_own(w, b.kind, port)
-    transmit(w, port, m)
     return VERDICT_OK
 
 
-cdef inline uint32_t rewrite(worker *w, burst *b, rte_mbuf **pkt, int n, bint ipv6) noexcept nogil:
-    """adjacency[i] applied to pkt[i]. Returns how many went to a port."""
-    cdef int i
-    cdef uint32_t forwarded = 0
+cdef inline uint16_t closer_verdict(worker *w, burst *b, rte_mbuf *m, const dr_adjacency *a, uint64_t dst,
+                                    bint ipv6) noexcept nogil:
+    """What an adjacency does with a packet that is not the usual one, check by check."""
+    cdef uint32_t action = <uint32_t>(dst >> DR_ACTION_SHIFT)
+    if action == DR_ACTION_FORWARD:
+        return forward_verdict(w, b, m, a, dst, ipv6)
+    return action_verdict(action, dr_data(m) + ETHER, m.data_len - ETHER, b.kind, ipv6)
+
+
+cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, uint64_t *ports,
+                                    bint ipv6) noexcept nogil:
+    """Some packets need a closer look: those go check by check behind the others. Returns how many are left."""
+    cdef uint32_t i, k = 0, others = 0
     cdef uint64_t dst
     cdef uint16_t verdict
+    cdef const dr_adjacency *a
+    cdef rte_mbuf *m
+    cdef rte_mbuf *other[BURST]
+    cdef const dr_adjacency *theirs[BURST]
     for i in range(n):
-        dst = dr_load_relaxed_64(&b.adjacency[i].dst)
-        if <uint32_t>(dst >> DR_ACTION_SHIFT) == DR_ACTION_FORWARD:
-            verdict = forward_verdict(w, b, pkt[i], b.adjacency[i], dst, ipv6)
-        else:
-            verdict = action_verdict(<uint32_t>(dst >> DR_ACTION_SHIFT), dr_data(pkt[i]) + ETHER,
-                                     pkt[i].data_len - ETHER, b.kind, ipv6)
-        if verdict == VERDICT_OK:
-            forwarded += 1
-        else:
-            to_slow(b, pkt[i], verdict)
-    return forwarded
+        other[others] = v.pkt[i]
+        theirs[others] = b.adjacency[i]
+        others += b.bad[i] != 0
+        v.pkt[k] = v.pkt[i]
+        v.length[k] = v.length[i]
+        b.way[k] = b.way[i]
+        k += b.bad[i] == 0
+    for i in range(others):
+        m = other[i]
+        a = theirs[i]
+        dst = dr_load_relaxed_64(&a.dst)
+        verdict = closer_verdict(w, b, m, a, dst, ipv6)
+        if verdict != VERDICT_OK:
+            to_slow(b, m, verdict)
+            continue
+        v.pkt[k] = m
+        v.length[k] = m.pkt_len
+        b.way[k] = dst >> DR_PORT_SHIFT & 0xFF
+        ports[0] |= <uint64_t>1 << b.way[k]
+        k += 1
+    return k
+
+
+cdef inline void plain_ways(burst *b, const lanes *v, uint32_t n, uint64_t links, int hop_shift) noexcept nogil:
+    """way[i]: the port that word[i] names; bad[i] = 0: the adjacency forwards, by a port that is up, with hops left,
+    within the MTU. On 64-bit lanes, several packets at once."""
+    cdef uint32_t i
+    cdef uint64_t way, hop
+    for i in range(n):
+        way = b.word[i] >> DR_PORT_SHIFT ^ <uint64_t>DR_ACTION_FORWARD << 8
+        hop = v.hop[i] >> hop_shift & 0xFF                   # one less than it came with
+        b.way[i] = way
+        b.bad[i] = (((PORTS - 1 - way) | (hop - 1) | (254 - hop)
+                     | (b.room[i] + ETHER - <uint32_t>v.length[i])) >> 63
+                    | (~links >> (way & (PORTS - 1)) & 1))
+
+
+cdef inline void write_head(burst *b, lanes *v, uint32_t i, bint ipv6) noexcept nogil:
+    """The frame's MACs and the word with its hop count."""
+    cdef uint8_t *frame = v.frame[i]
+    dr_put_ether(frame, b.word[i], dr_load_relaxed_64(&b.adjacency[i].src), ETHER_IPV6 if ipv6 else ETHER_IPV4)
+    dr_put_64(frame + (HOP6 if ipv6 else HOP4), v.hop[i])
+
+
+cdef inline uint32_t rewrite(worker *w, burst *b, lanes *v, uint32_t n, bint ipv6) noexcept nogil:
+    """adjacency[i] applied to packet i of v. Returns how many went to a port."""
+    cdef uint32_t i
+    cdef uint64_t bad = 0, ports = 0
+    # what does not come from a port is looked at check by check
+    cdef uint64_t links = dr_load_relaxed_32(&w.router.links_up) if b.kind == KIND_RECEIVED else 0
+    for i in range(n):
+        b.word[i] = dr_load_relaxed_64(&b.adjacency[i].dst)
+        b.room[i] = b.adjacency[i].mtu
+    plain_ways(b, v, n, links, 40 if ipv6 else 16)
+    for i in range(n):
+        bad |= b.bad[i]
+        ports |= <uint64_t>1 << (b.way[i] & (PORTS - 1))
+    if bad == 0:
+        for i in range(n):
+            write_head(b, v, i, ipv6)
+    else:
+        ports = 0
+        for i in range(n):
+            if b.bad[i] == 0:
+                write_head(b, v, i, ipv6)
+                ports |= <uint64_t>1 << b.way[i]
+        n = rewrite_others(w, b, v, n, &ports, ipv6)
+    if n:
+        transmit_burst(w, b, v, n, <uint32_t>ports)
+    return n

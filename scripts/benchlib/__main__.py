@@ -1,8 +1,8 @@
-"""`scripts/bench fib`: see scripts/bench."""
+"""`scripts/bench fib`, `scripts/bench forward` and `scripts/bench --callgrind`: see scripts/bench."""
 
+import importlib
 import sys
 
-from benchlib.fib import main
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[2:]))
+    name = sys.argv[1].removeprefix("--")
+    sys.exit(importlib.import_module(f"benchlib.{name}").main(sys.argv[2:]))

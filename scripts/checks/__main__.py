@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from checks import ceilings, completeness, hotpath, size
+from checks import ceilings, completeness, hotpath, size, vectors
 from checks.tree import ROOT, sources
 
 
@@ -41,6 +41,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "size": size.check,
     "ceilings": ceilings.check,
     "hotpath": hotpath.check,
+    "vectors": vectors.check,
     "completeness": completeness.check,
 }
 
@@ -49,12 +50,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/check", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; default all")
     parser.add_argument("--write-owed", action="store_true", help="write the list of what completeness still owes")
+    parser.add_argument("--vectors", action="store_true", help="print which functions of the worker are vectorised")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(CHECKS)
     if unknown:
         parser.error(f"unknown check {', '.join(sorted(unknown))}; allowed: {', '.join(CHECKS)}")
     if arguments.write_owed:
         completeness.write_owed()
+        return 0
+    if arguments.vectors:
+        print(vectors.report())
         return 0
     failed = False
     for name in arguments.names or CHECKS:

@@ -188,3 +188,35 @@ def test_ipv6_flows_by_port_and_by_address(plane: Plane) -> None:
         out = plane.send(0, frames).out
         assert len(out[0]) > 50
         assert len(out[1]) > 5
+
+
+def test_workers_sample_their_stages(plane: Plane) -> None:
+    """Sooner or later a poll that moved packets was a sampled one; every stage that these packets pass took time."""
+    for _ in range(200):
+        plane.send(0, [to(4, 1), to(6, 1)])
+        lcores = [one for one in plane.counters.reader.lcores() if one.slot and one.sampled_packets]
+        stages = {name for one in lcores for name, cycles in one.stage_cycles.items() if cycles}
+        if stages >= {"receive", "parse", "lookup4", "lookup6", "choose", "rewrite", "transmit"}:
+            break
+    else:
+        pytest.fail(f"sampled only {stages}")
+    for one in lcores:
+        assert one.sampled_polls <= one.sampled_packets <= one.rx_packets
+        assert sum(one.stage_cycles.values()) <= one.cycles_busy
+
+
+def test_a_flow_has_one_member_whatever_it_travels_with(plane: Plane) -> None:
+    """A burst of usual packets is hashed at once; one packet with options has each hashed by itself: the same members."""
+    sources = ("198.18.0.5", "198.130.200.9", "9.255.0.1", "223.1.128.7")
+    flows = [
+        udp4(f"198.19.{Special.ECMP}.{n % 250 + 1}", src=sources[n % 4], sport=n * 257 & 0xFFFF, dport=n, proto=proto)
+        for n, proto in ((n, (17, 6, 47)[n % 3]) for n in range(120))
+    ]
+    usual = [frame4(0, packet) for packet in flows]
+    odd = frame4(0, IP(src="198.18.0.5", dst="198.18.1.7", options=IPOption_Timestamp()) / Raw(b"odd"))
+    alone = plane.send(0, usual)
+    mixed = [plane.send(0, [frame, odd]) for frame in usual]
+    for frame, beside in zip(usual, mixed, strict=True):
+        (port,) = [port for port in (0, 1) if forwarded(frame, port) in alone.out[port]]
+        assert forwarded(frame, port) in beside.out[port]
+    assert all(alone.out[port] for port in (0, 1)), "both members take part"

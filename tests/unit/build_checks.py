@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from checks import ceilings, completeness, hotpath, size
+from checks import ceilings, completeness, hotpath, size, vectors
 from checks.tree import BUILD
 
 CLEAN = """
@@ -74,6 +74,18 @@ def test_hotpath_finds_a_missing_noexcept(tmp_path: Path) -> None:
     assert any("performance hint" in line for line in hotpath.hints(entry))
     source.write_text(source.read_text().replace("(int a) nogil", "(int a) noexcept nogil"))
     assert hotpath.hints(entry) == []
+
+
+def test_vectors_finds_a_loop_that_is_not_vectorised() -> None:
+    for variant, command in vectors.commands().items():
+        assert vectors.missing(variant, command) == []
+        scalar = [*command[:-2], "-fno-tree-vectorize", *command[-2:]]
+        assert "plain4" in vectors.missing(variant, scalar)
+
+
+def test_vectors_reads_wider_ones_from_wider_variants() -> None:
+    widths = {variant: vectors.vectorised(command)["plain4"] for variant, command in vectors.commands().items()}
+    assert widths == {"v2": 16, "v3": 32, "v4": 64, "v4p": 64}
 
 
 def test_hotpath_overlooks_no_function_of_the_worker() -> None:

@@ -50,6 +50,12 @@ def paths() -> Iterator[InstancePaths]:
     stats = Segment(paths.stats)
     stats.set("lcore[1].drops[20]", 7)
     stats.set("lcore[1].rx_packets", 10)
+    stats.set("lcore[1].cycles_busy", 250)
+    stats.set("lcore[1].cycles_idle", 750)
+    stats.set("lcore[1].bursts[3]", 2)
+    stats.set("lcore[1].sampled_packets", 200)
+    stats.set("lcore[1].stage_cycles[0]", 2000)
+    stats.set("lcore[1].stage_cycles[6]", 800)
     stats.set("lcore[1].port[1].tx_packets", 3)
     stats.set("port[1].link_up", 1)
     yield paths
@@ -99,6 +105,21 @@ class TestWithoutControl:
         assert found["table"]["ipv4_routes"] == {"used": 2, "max": 2000, "key": "table.max_ipv4_routes"}
         assert found["bgp"] is None
         assert "control" in run("status")
+
+    def test_profile_says_where_the_cycles_go(self) -> None:
+        """200 sampled packets: 10 cycles each in the first stage, 4 in the seventh."""
+        found = json.loads(run("profile", "--seconds", "0", "--json"))[0]
+        assert (found["sampled_packets"], found["cycles_per_packet"]) == (200, 14.0)
+        assert found["stages"]["receive"] == 10.0
+        assert found["stages"]["dispose"] == 4.0
+        assert sum(found["stages"].values()) == 14.0
+        assert (found["busy_percent"], found["packets_per_burst"]) == (25.0, 5.0)
+        assert found["bursts"]["4-7"] == 2
+        shown = run("profile", "--seconds", "0")
+        assert "lookup4" in shown
+        assert "busy %" in shown
+        idle = json.loads(run("profile", "--seconds", "0.01", "--json"))[0]
+        assert (idle["rx_packets"], idle["cycles_per_packet"], idle["packets_per_burst"]) == (0, None, None)
 
     def test_status_says_how_many_more_routes_fit(self) -> None:
         found = json.loads(run("status", "--json"))["room"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.errors import SegmentError, SegmentMissingError
-from dpdkrouter.segment import DropReason, PuntClass, StatsReader
+from dpdkrouter.segment import STAGES, DropReason, PuntClass, StatsReader
 from statskit import Segment
 
 if TYPE_CHECKING:
@@ -93,15 +93,20 @@ def test_lcores(segment: Segment, reader: StatsReader) -> None:
         "dropped",
         "originated",
         "injected",
+        "sampled_polls",
+        "sampled_packets",
     )
     for number, name in enumerate(names):
         segment.set(f"lcore[2].{name}", 1000 + number)
+    for number in range(len(STAGES)):
+        segment.set(f"lcore[2].stage_cycles[{number}]", 2000 + number)
     for bucket in range(8):
         segment.set(f"lcore[2].bursts[{bucket}]", 1 << 40 | bucket)
     slots = reader.lcores()
     assert [state.slot for state in slots] == [0, 1, 2]
-    assert [getattr(slots[2], name) for name in names] == list(range(1000, 1010))
+    assert [getattr(slots[2], name) for name in names] == list(range(1000, 1012))
     assert slots[2].bursts == tuple(1 << 40 | bucket for bucket in range(8))
+    assert slots[2].stage_cycles == {name: 2000 + number for number, name in enumerate(STAGES)}
     assert slots[1].polls == 0
     segment.set("lcore[1].online", 0)
     assert [state.slot for state in reader.lcores()] == [0, 2]
