@@ -34,6 +34,7 @@ from dpdkrouter.fib.programmer import Programmer
 from dpdkrouter.hoststack import HostStack
 from dpdkrouter.lock import InstanceLock
 from dpdkrouter.metrics_server import MetricsServer
+from dpdkrouter.repairs import Repairs
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib
@@ -44,6 +45,7 @@ from dpdkrouter.sources.bgp import BgpSource
 from dpdkrouter.sources.connected import neighbour_routes, port_routes
 from dpdkrouter.sources.feed_server import FeedServer
 from dpdkrouter.sources.originated import Originated
+from dpdkrouter.timings import Timings
 
 if TYPE_CHECKING:
     from dpdkrouter.audit import AuditResult
@@ -78,8 +80,7 @@ class Control:
         # RFC 4724 section 4.1: after a restart the decision waits until the peers have said everything again, so that
         # packets stay on the paths that the segment has instead of following whichever peer is heard first.
         self._defer_until = self.started + DEFER_S if any(stale[source] for source in _BGP_SOURCES) else 0.0
-        bgp = config.bgp
-        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0), **decision_options(bgp))
+        self.rib = Rib(asn=config.router.asn or 0, router_id=int(config.router.id or 0), **decision_options(config))
         self.next_hops = NextHops(self.rib)
         self.programmer = Programmer(self.fib, self.next_hops)
         self.connected = Origin(self.rib, self.rib.add_origin(Source.CONNECTED))
@@ -100,6 +101,8 @@ class Control:
             peer_rules(config),
         )
         self.host = HostStack(config, self.programmer)
+        self.repairs = Repairs(config, self.fib, self.programmer)
+        self.timings = Timings()
         self.stats: StatsReader | None = None
         self.audited: AuditResult | None = None  # the last one that ran in the background
         self._links: dict[int, bool] = {}
@@ -119,6 +122,7 @@ class Control:
 
         It does not wait when anything else changes: then what they have said so far takes part.
         """
+        self.timings.heard(time.monotonic())
         if not self._defer_until:
             self._dirty.set()
 
@@ -167,8 +171,12 @@ class Control:
 
     def converge(self) -> None:
         """Decide, resolve next hops, program the segment, tell the peers."""
+        self.timings.begun(time.monotonic())
+        changed = False
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
+            changed = True
+        self.timings.done(time.monotonic(), changed=changed)
         self.host.keep_resolved(self.next_hops)
         self.export()
 
@@ -203,6 +211,7 @@ class Control:
         async with AsyncExitStack() as stack:
             await self.host.start(stack)
             self._first_routes()
+            await self.repairs.start(stack)
             self.feed = await stack.enter_async_context(FeedServer(self.paths.bgp_socket, self.bgp, self.bgp_changed))
             methods = Methods(self)
             await stack.enter_async_context(ApiServer(self.paths.api_socket, self.config.api.group, methods.table()))
@@ -306,10 +315,12 @@ class Control:
         header = self.stats.header()
         if not header.alive:
             self.host.fast_path_gone()
+            self.repairs.fast_path_gone()
             return
         if self.host.pid != header.pid:
             log.info("fast path: pid %d, SIMD %s", header.pid, header.simd)
             await self.host.fast_path_up(header.pid, self.stats.ports())
+            self.repairs.fast_path_up(self.paths.stats, self.host.taps())
             self.refresh_neighbours()
         self._follow_links()
 

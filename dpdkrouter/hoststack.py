@@ -78,6 +78,10 @@ class HostStack:
             self._kernel.set_ports(self._taps.indexes())
             self._kernel.release()
 
+    def taps(self) -> dict[int, int]:
+        """The index of each port's TAP in the router's namespace."""
+        return {self._numbers[name]: index for name, index in self._taps.indexes().items()}
+
     def fast_path_gone(self) -> None:
         """It ended: keep everything as it is."""
         if self.pid:

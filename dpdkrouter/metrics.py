@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prometheus_client.core import Metric
+
+    from dpdkrouter.timings import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Series:
     """One metric family; a counter's name ends in `_total`."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
 
@@ -94,6 +96,24 @@ SERIES = (
         "Where the route segment was not what the RIB says, by the last audit.",
     ),
     Series("dpdkrouter_table_audit_age_seconds", "gauge", "Time since the last audit in the background ended."),
+    # how long changes take
+    Series(
+        "dpdkrouter_update_to_fib_seconds",
+        "histogram",
+        "From the oldest UPDATE in the RIB that a decision takes in to its last route in the route segment.",
+    ),
+    Series(
+        "dpdkrouter_convergence_seconds",
+        "histogram",
+        "Decisions that changed something: deciding, resolving next hops, writing the route segment.",
+    ),
+    Series("dpdkrouter_repairs_total", "counter", "Lost links and neighbours for which groups were rewritten."),
+    Series("dpdkrouter_repaired_groups_total", "counter", "Groups that were rewritten for them."),
+    Series(
+        "dpdkrouter_repair_longest_seconds",
+        "gauge",
+        "The longest repair since the start: from the kernel's event to the last group.",
+    ),
     # BGP
     Series(
         "dpdkrouter_bgp_feed_tap", "gauge", "1 while UPDATEs come from ExaBGP's tap; 0: by its slow JSON feed, or not."
@@ -111,6 +131,12 @@ SERIES = (
         "dpdkrouter_bgp_treat_as_withdraw_total",
         "counter",
         "Malformed UPDATEs whose routes were taken as withdrawn (RFC 7606) since the session came up.",
+        ("peer",),
+    ),
+    Series(
+        "dpdkrouter_bgp_load_seconds",
+        "gauge",
+        "The last table load of the session: from its first UPDATE to the End-of-RIB of every family.",
         ("peer",),
     ),
     Series("dpdkrouter_bgp_updates_total", "counter", "UPDATE messages since the session came up.", ("peer",)),
@@ -136,6 +162,12 @@ class Page:
             family = self._families[name] = kind(series.name, series.help, labels=series.labels)
         assert isinstance(family, (CounterMetricFamily, GaugeMetricFamily))
         family.add_metric([labels[label] for label in series.labels], value)
+
+    def add_histogram(self, name: str, histogram: Histogram) -> None:
+        """The one sample of a declared histogram."""
+        family = HistogramMetricFamily(name, self._series[name].help)
+        family.add_metric([], histogram.buckets(), histogram.sum)
+        self._families[name] = family
 
     def families(self) -> Iterator[Metric]:
         """What has samples, in the order of the declarations."""

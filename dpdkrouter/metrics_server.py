@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from dpdkrouter.config.rules import Listen
     from dpdkrouter.segment import LcoreState, PortState
+    from dpdkrouter.timings import Timings
 
 log = logging.getLogger("metrics")
 
@@ -82,8 +83,12 @@ class ControlView(Protocol):
 
     def bgp_summary(self, params: dict[str, Any], /) -> dict[str, Any]:
         """`peers`: rows of address, state ("up" or another), prefixes and rejected by family, announced, updates, flaps,
-        treated_as_withdraw.
+        treated_as_withdraw, load_s (None: no table was loaded yet).
         """
+        ...
+
+    def timings(self) -> tuple[Timings, tuple[int, int, float]]:
+        """How long changes took; losses that were repaired, groups rewritten for them, the longest in seconds."""
         ...
 
 
@@ -189,6 +194,12 @@ class RouterCollector(Collector):
         if audit is not None:
             page.add("dpdkrouter_table_audit_differences", audit["differences"])
             page.add("dpdkrouter_table_audit_age_seconds", audit["age_s"])
+        timings, (repairs, groups, longest) = self._control.timings()
+        page.add_histogram("dpdkrouter_update_to_fib_seconds", timings.update_to_fib)
+        page.add_histogram("dpdkrouter_convergence_seconds", timings.convergence)
+        page.add("dpdkrouter_repairs_total", repairs)
+        page.add("dpdkrouter_repaired_groups_total", groups)
+        page.add("dpdkrouter_repair_longest_seconds", longest)
         page.add("dpdkrouter_bgp_feed_tap", bgp["feed"] == "tap")
         for row in bgp["peers"]:
             peer = row["address"]
@@ -197,6 +208,8 @@ class RouterCollector(Collector):
             page.add("dpdkrouter_bgp_prefixes_announced", row["announced"], peer=peer)
             page.add("dpdkrouter_bgp_treat_as_withdraw_total", row["treated_as_withdraw"], peer=peer)
             page.add("dpdkrouter_bgp_flaps_total", row["flaps"], peer=peer)
+            if row["load_s"] is not None:
+                page.add("dpdkrouter_bgp_load_seconds", row["load_s"], peer=peer)
             for family, prefixes in row["prefixes"].items():
                 page.add("dpdkrouter_bgp_prefixes_received", prefixes, peer=peer, family=family)
                 page.add("dpdkrouter_bgp_prefixes_rejected", row["rejected"][family], peer=peer, family=family)

@@ -11,6 +11,8 @@ cdef extern from "dr_layout.h" nogil:
         DR_NAME
         DR_REASONS
         DR_CLASSES
+        DR_RX_SLOTS
+        DR_NO_NUMA
         DR_STAGES
         DR_RESOLVE_RING
         DR_BURST_BUCKETS
@@ -194,6 +196,9 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t rx_errors
         uint64_t rx_no_mbuf
         uint64_t tx_errors
+        char rss[24]
+        char offloads[32]
+        uint8_t rx_slot[32]
 
     struct dr_resolve_request:
         uint64_t seq

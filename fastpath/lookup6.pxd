@@ -62,9 +62,14 @@ cdef inline uint16_t lookup6(const tables *t, uint64_t hi, uint64_t lo) noexcept
     return lookup6_leaf(t, hi, lo) & LOOKUP6_GROUP
 
 
-cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,
-                              int n) noexcept nogil:
-    """lookup6_burst for n <= LOOKUP6_BURST.
+cdef inline void lookup6_prefetch(const tables *t, uint64_t hi) noexcept nogil:
+    """Have the root line of an address fetched; hi: its first half in host order."""
+    __builtin_prefetch(&t.ipv6_root[hi >> (64 - DR_IPV6_ROOT_BITS)], 0, 3)
+
+
+cdef inline void lookup6_fetched(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,
+                                 int n) noexcept nogil:
+    """lookup6_burst for n <= LOOKUP6_BURST, when each address's lookup6_prefetch has been done.
 
     All lanes go down in step, so one shift serves them all, and those that have ended drop out: the others' numbers
     are kept packed at the arrays' front, without a branch to mispredict.
@@ -75,8 +80,6 @@ cdef inline void lookup6_pass(const tables *t, const uint64_t *hi, const uint64_
     cdef int i, k, m = 0
     cdef int shift = 64 - DR_IPV6_ROOT_BITS - DR_IPV6_STRIDE
     cdef uint32_t entry
-    for i in range(n):
-        __builtin_prefetch(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)], 0, 3)
     for i in range(n):
         entry = dr_load_acquire_32(&t.ipv6_root[hi[i] >> (64 - DR_IPV6_ROOT_BITS)])
         group[i] = <uint16_t>entry    # of a leaf the group, of a child entry overwritten later
@@ -112,8 +115,10 @@ cdef inline void lookup6_burst(const tables *t, const uint64_t *hi, const uint64
     Hi, lo: uint64[n], the address's halves in host order; group: uint16[n]; 0 <= n.
     """
     cdef int done = 0
-    cdef int part
+    cdef int part, i
     while done < n:
         part = n - done if n - done < LOOKUP6_BURST else LOOKUP6_BURST
-        lookup6_pass(t, hi + done, lo + done, group + done, part)
+        for i in range(part):
+            lookup6_prefetch(t, hi[done + i])
+        lookup6_fetched(t, hi + done, lo + done, group + done, part)
         done += part

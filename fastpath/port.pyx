@@ -12,7 +12,8 @@ from libc.string cimport memcmp, memcpy, memset
 import logging
 
 from dpdkrouter.errors import FastPathError
-from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
+from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_IPV4, RTE_ETH_RSS_IPV6,
+                                   RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
                                    RTE_ETH_RX_OFFLOAD_RSS_HASH, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions,
                                    rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
                                    rte_eth_dev_close, rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set,
@@ -67,12 +68,15 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, rte_mem
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS
         conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH
         dr_set_rss_functions(&conf, functions)
+        out.rss = functions
     if info.max_mtu >= mtu >= info.min_mtu:
         conf.rxmode.mtu = mtu
     if rte_pktmbuf_data_room_size(pool) > RTE_MBUF_DEFAULT_BUF_SIZE:
         # Some devices round a buffer down, the e1000 to a power of two, and spread a large frame over several. All
         # ports must send such chains then, at the price of a driver's simplest TX path.
         conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+    out.rx_offloads = conf.rxmode.offloads
+    out.tx_offloads = conf.txmode.offloads
     check(rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf), name,
           f"cannot be configured with {out.rx_queues} RX and {out.tx_queues} TX queues")
     return 0
@@ -81,12 +85,26 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, rte_mem
 cdef int set_up_queues(str name, rte_mempool *pool, opened *out) except -1:
     cdef uint16_t rx_n = DESCRIPTORS, tx_n = DESCRIPTORS, q
     cdef int socket = rte_eth_dev_socket_id(out.dev)
+    out.socket = socket
     check(rte_eth_dev_adjust_nb_rx_tx_desc(out.dev, &rx_n, &tx_n), name, "descriptor counts")
     for q in range(out.rx_queues):
         check(rte_eth_rx_queue_setup(out.dev, q, rx_n, <unsigned int>socket, NULL, pool), name, f"RX queue {q}")
     for q in range(out.tx_queues):
         check(rte_eth_tx_queue_setup(out.dev, q, tx_n, <unsigned int>socket, NULL), name, f"TX queue {q}")
     return 0
+
+
+cdef str rss_names(uint64_t functions):
+    """For `port show`; empty: the device spreads nothing."""
+    names = (("ipv4", RTE_ETH_RSS_IPV4), ("ipv6", RTE_ETH_RSS_IPV6), ("tcp", RTE_ETH_RSS_TCP), ("udp", RTE_ETH_RSS_UDP))
+    return " ".join([name for name, bits in names if functions & bits])
+
+
+cdef str offload_names(const opened *o):
+    """For `port show`; empty: none."""
+    names = (("rss_hash", o.rx_offloads & RTE_ETH_RX_OFFLOAD_RSS_HASH),
+             ("multi_segs", o.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS))
+    return " ".join([name for name, used in names if used])
 
 
 cdef int set_mac(str name, bytes mac, opened *out) except -1:

@@ -41,6 +41,7 @@ cpdef enum DropReason:
     inject_loop = 30
     inject_invalid = 31
     originate_failed = 32
+    originate_policed = 33
 
 cpdef enum PuntClass:
     bgp = 0

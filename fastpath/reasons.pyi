@@ -36,6 +36,7 @@ class DropReason(IntEnum):
     inject_loop = 30
     inject_invalid = 31
     originate_failed = 32
+    originate_policed = 33
 
 class PuntClass(IntEnum):
     bgp = 0

@@ -1,7 +1,7 @@
 """The fast path process's memory: one `router` with its ports, rings, workers and host thread, made from Python
 before the workers start and driven by its main thread, which is the host thread.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
@@ -17,9 +17,9 @@ from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_info, 
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
-from fastpath.layout cimport (DR_OFFLINE, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
+from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
-from fastpath.port cimport close_device, open_device, opened
+from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
@@ -28,7 +28,7 @@ from fastpath.stages.parking cimport tend_parks
 from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, MAX_RX, PORTS, router, rx_pair, worker
+from fastpath.state cimport CLASSES, ICMP_SOURCES, MAX_RX, PORTS, router, rx_pair, worker
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -42,8 +42,10 @@ cdef enum:
     PUNT_RING = 1024             # frames a worker may have waiting for the host thread
     HANDOVER_RING = 1024
     MBUF_CACHE = 256
-    ICMP_PPS = 1000              # errors a worker may originate; RFC 1812 4.3.2.8
-    ICMP_BURST = 100
+    ICMP_PPS = 1000              # errors a worker may originate about what a port received; RFC 1812 4.3.2.8
+    ICMP_BURST = 200
+    ICMP_SOURCE_PPS = 200        # to a source's prefix
+    ICMP_SOURCE_BURST = 100
 
 # Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
 _CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
@@ -106,7 +108,10 @@ cdef class Router:
             for c in range(<uint32_t>CLASSES):
                 rate = _CLASS_PPS[c]
                 bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
-            bucket_init(&w.icmp, hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
+            for c in range(<uint32_t>PORTS):
+                bucket_init(&w.icmp[c], hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
+            for c in range(<uint32_t>ICMP_SOURCES):
+                bucket_init(&w.icmp_source[c], hz, ICMP_SOURCE_PPS, ICMP_SOURCE_BURST, rte_rdtsc())
             self.r.punt[slot] = rte_ring_create(f"punt{slot}".encode(), PUNT_RING, -1, RING_F_SP_ENQ | RING_F_SC_DEQ)
             if self.r.punt[slot] == NULL:
                 raise FastPathError("no memory for a punt ring: raise fastpath.memory_mib")
@@ -150,6 +155,8 @@ cdef class Router:
             w.rx[w.n_rx] = rx_pair(dev=o.dev, queue=q, port=port)
             w.n_rx += 1
             owner = owner or slot
+            if q < DR_RX_SLOTS:
+                self.r.stats.port[port].rx_slot[q] = slot
         self.r.port[port].owner = owner
         self.spread_tx(port, o.tx_queues)
         self.r.port[port].present = 1
@@ -200,6 +207,9 @@ cdef class Router:
         s.mtu = self.r.port[port].mtu
         s.rx_queues = o.rx_queues
         s.tx_queues = o.tx_queues
+        s.numa = <uint16_t>o.socket if o.socket >= 0 else DR_NO_NUMA
+        set_text(s.rss, rss_names(o.rss), sizeof(s.rss))
+        set_text(s.offloads, offload_names(o), sizeof(s.offloads))
         s.present = 1
         return 0
 

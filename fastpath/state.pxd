@@ -12,6 +12,7 @@ from fastpath.tables cimport tables
 cdef enum:
     BURST = 64
     MAX_RX = 64                  # (port, queue) pairs of one worker
+    ICMP_SOURCES = 1024          # buckets of ICMP errors by the source's prefix
     MAX_ORIGIN = 16              # ICMP errors waiting in one iteration
     ETHER = 14                   # bytes of an Ethernet header
     HOP4 = 20                    # frame[20..27]: fragment offset, TTL, protocol, checksum, half the source
@@ -124,7 +125,8 @@ cdef struct worker:
     uint64_t mark_tsc            # of a sampled poll: end of the stage before
     uint16_t ip_id
     token_bucket classes[CLASSES]
-    token_bucket icmp
+    token_bucket icmp[PORTS]     # ICMP errors about what the port received
+    token_bucket icmp_source[ICMP_SOURCES]
     uint32_t n_origin
     rte_mbuf *origin[MAX_ORIGIN]
     tx_buffer tx[PORTS]

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dpdkrouter.app import Control
+    from dpdkrouter.bgp.session import SessionView
     from dpdkrouter.rib.views import Path
+
+
+def loading_of(view: SessionView, now: float) -> dict[str, Any] | None:
+    """How far a peer's table load is; None: it has sent everything, or need not say when it has."""
+    if not view.pending or view.load_began is None:
+        return None
+    routes, seconds = sum(view.prefixes.values()), max(now - view.load_began, 0.001)
+    return {"routes": routes, "seconds": round(seconds, 1), "rate": round(routes / seconds)}
 
 
 class BgpMethods:
@@ -81,6 +90,8 @@ class BgpMethods:
                     "last_error": v.last_error,
                     "flaps": v.flaps,
                     "pending": list(v.pending),
+                    "load_s": v.load_s,
+                    "loading": loading_of(v, now),
                 }
                 for v in views
             ],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dpdkrouter.rib.attributes import NextHop
     from dpdkrouter.rib.views import Path
+    from dpdkrouter.timings import Timings
 
 _SOURCES = {name: source for source, name in SOURCE_NAMES.items()}
 
@@ -53,6 +54,7 @@ class Methods(BgpMethods):
             "attribute_sets": counts.attribute_sets,
             "rib_bytes": counts.memory_bytes,
             "refused": dict(control.programmer.refused),
+            "repairs": dict(zip(("losses", "groups", "longest_s"), control.repairs.counts(), strict=True)),
             "exabgp_connected": control.feed.connected,
             "descriptions": {port.name: port.description for port in control.config.ports},
         }
@@ -72,6 +74,10 @@ class Methods(BgpMethods):
                         }
                     )
         return rows
+
+    def timings(self) -> tuple[Timings, tuple[int, int, float]]:
+        """How long changes took, and what was repaired."""
+        return self._control.timings, self._control.repairs.counts()
 
     def audit_summary(self, _: Params) -> dict[str, Any] | None:
         """What the last audit in the background found; None: none has ended yet."""

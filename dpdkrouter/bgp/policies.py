@@ -28,6 +28,7 @@ class DecisionOptions(TypedDict):
     multipath: int
     relaxed: bool
     any_as: bool
+    backups: int
 
 
 ALL = {"accept": Policy("accept", default=True), "reject": Policy("reject")}
@@ -81,11 +82,17 @@ def checks(config: Config, neighbor: BgpNeighbor) -> Checks:
     )
 
 
-def decision_options(bgp: Bgp | None) -> DecisionOptions:
-    """How the RIB decides."""
+def decision_options(config: Config) -> DecisionOptions:
+    """How the RIB decides. Groups with a backup may take half of those that there are."""
+    bgp, backups = config.bgp, config.table.max_groups // 2
     if bgp is None:
-        return {"multipath": 1, "relaxed": False, "any_as": False}
-    return {"multipath": bgp.multipath, "relaxed": bgp.multipath_relaxed, "any_as": bgp.compare_med == "always"}
+        return {"multipath": 1, "relaxed": False, "any_as": False, "backups": backups}
+    return {
+        "multipath": bgp.multipath,
+        "relaxed": bgp.multipath_relaxed,
+        "any_as": bgp.compare_med == "always",
+        "backups": backups,
+    }
 
 
 def _chosen(config: Config, name: str | None, neighbor: BgpNeighbor) -> Policy | None:

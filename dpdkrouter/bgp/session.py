@@ -40,7 +40,8 @@ class SessionView:
     the caller's clock. prefixes: received, by family. updates: UPDATE messages since the session came up.
     pending: families whose End-of-RIB hasn't come (only with a peer that does graceful restart; others need
     not send one). last_error: why it went down last, or the last NOTIFICATION. flaps: how often an
-    Established session was lost.
+    Established session was lost. load_began: when the session's first UPDATE came; load_s: from then to the
+    End-of-RIB of its last family, None before.
     """
 
     peer: str
@@ -55,6 +56,8 @@ class SessionView:
     last_error: str
     flaps: int
     pending: tuple[str, ...]
+    load_began: float | None
+    load_s: float | None
 
 
 @dataclass(slots=True)
@@ -68,6 +71,15 @@ class _Session:
     last_error: str = ""
     flaps: int = 0
     ended: set[str] = field(default_factory=set)
+    load_began: float | None = None
+    load_s: float | None = None
+
+    def note_load(self, now: float) -> None:
+        """An UPDATE or an End-of-RIB has come."""
+        if self.load_began is None:
+            self.load_began = now
+        if self.load_s is None and self.ended.issuperset(self.families()):
+            self.load_s = now - self.load_began
 
     def families(self) -> tuple[str, ...]:
         """Those in use: what both sides speak."""
@@ -103,6 +115,7 @@ class Sessions:
                 self._set_state(session, "up", now)
                 session.capabilities = event.capabilities
                 session.updates = session.malformed = 0
+                session.load_began = session.load_s = None
                 session.ended.clear()
             case PeerDown():
                 self._down(session, event.reason, now)
@@ -110,6 +123,7 @@ class Sessions:
                 # after a helper's respawn no `up` is said of a session that has lived on
                 self._set_state(session, "up", now)
                 session.updates += event.messages
+                session.note_load(now)
             case Received():
                 self._received(session, event, now)
             case MalformedUpdate():
@@ -117,6 +131,7 @@ class Sessions:
                 session.last_error = f"malformed UPDATE: {event.reason}"
             case EndOfRib():
                 session.ended.add(event.family)
+                session.note_load(now)
             case NotificationEvent():
                 session.last_error = notification_text(event)
                 self.log.add(now, session.peer.address, session.last_error)
@@ -164,6 +179,8 @@ class Sessions:
                 last_error=session.last_error,
                 flaps=session.flaps,
                 pending=session.pending(),
+                load_began=session.load_began,
+                load_s=session.load_s,
             )
             for address, session in self._sessions.items()
         ]
@@ -173,6 +190,7 @@ class Sessions:
         self._set_state(session, "up", now)
         session.updates += decoded.updates
         session.ended.update(f"ipv{family}" for family in decoded.ends)
+        session.note_load(now)
         bad = {fault: count for fault, count in decoded.faults.items() if withdraws(fault)}
         session.malformed += sum(bad.values())
         if bad:

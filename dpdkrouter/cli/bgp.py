@@ -54,6 +54,12 @@ def summary(as_json: AsJson = False) -> None:
         ),
         numbers=("as", "ipv4", "ipv6", "updates", "flaps"),
     )
+    for p in found["peers"]:
+        if p["loading"]:
+            load, ends = p["loading"], ", ".join(p["pending"])
+            render.line(
+                f"{p['address']}: loading: {load['routes']} routes, {load['rate']} a second, no End-of-RIB yet: {ends}"
+            )
     for p in found["peers"]:  # as long as the peer likes: not in a column
         if p["last_error"]:
             render.line(f"{p['address']}: last error: {p['last_error']}")

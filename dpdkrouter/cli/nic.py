@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dpdkrouter.nic.drivers import Driver
     from dpdkrouter.nic.verdict import Verdict
 
+UNTIL_BOOT = "bound until the next boot; to bind at every boot, have a unit run this command: see `nic bind --help`"
+
 app = typer.Typer(no_args_is_help=True, help="NICs, and their binding to DPDK.")
 
 Address = Annotated[str, typer.Argument(help="A PCI address, such as 0000:03:00.0.", metavar="ADDR")]
@@ -189,7 +191,11 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 @app.command()
 def bind(addresses: Addresses, force: Force = False, as_json: AsJson = False) -> None:
-    """Give NICs to DPDK: bind them to vfio-pci, all or none; `nic restore` takes them back."""
+    """Give NICs to DPDK: bind them to vfio-pci, all or none; `nic restore` takes them back.
+
+    A binding lasts until the next boot. To bind at every boot, run this command in a oneshot unit that is ordered before
+    network-pre.target; docs/bare-metal.md has one. A device that is bound already is no error.
+    """
     from dpdkrouter.nic import binding
     from dpdkrouter.nic.survey import asked_for, read_facts
     from dpdkrouter.nic.verdict import judge_bind
@@ -207,6 +213,8 @@ def bind(addresses: Addresses, force: Force = False, as_json: AsJson = False) ->
             for obstacle in verdict.obstacles:
                 render.note(f"{verdict.device.address}: --force: {obstacle.text}")
         binding.bind(kernel, verdicts)
+    if any(verdict.action is Action.BIND for verdict in verdicts):
+        render.note(UNTIL_BOOT)
     if as_json:
         render.json_list(_done(verdicts, read_devices(kernel)))
         return

@@ -1,4 +1,4 @@
-"""`route`: the table. `lookup` and `summary` read the segment; `show`, `add` and `del` ask the control process."""
+"""`route`: the table. `lookup`, `hash` and `summary` read the segment; the others ask the control process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from dpdkrouter.cli import render
 from dpdkrouter.cli.instance import NOT_FOUND, AsJson, OnlyFamily, OnlyPrefix, Prefix, chosen, control_note, port_names
+from dpdkrouter.fib.flows import Flow, way_of
 from dpdkrouter.fib.records import Action, Adjacency, Source
 
 if TYPE_CHECKING:
@@ -136,6 +137,42 @@ def _print_lookup(result: dict[str, Any]) -> None:
     if result["group"] != result["table_group"]:
         render.line(f"the fast path's table says group {result['table_group']}: the segment is damaged")
     render.line(f"control: {result['control']}")
+
+
+_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
+
+
+def _protocol(found: str) -> int:
+    number = _PROTOCOLS.get(found.lower(), int(found) if found.isdecimal() else 256)
+    if number > 255:
+        raise typer.BadParameter(f"{found!r}: {', '.join(_PROTOCOLS)}, or a number up to 255")
+    return number
+
+
+@app.command("hash")
+def hash_(
+    src: Annotated[Any, typer.Argument(help="The flow's source.", parser=_address, metavar="SRC")],
+    dst: Annotated[Any, typer.Argument(help="Its destination.", parser=_address, metavar="DST")],
+    protocol: Annotated[int, typer.Argument(help="tcp, udp, or a number.", parser=_protocol, metavar="PROTO")],
+    sport: Annotated[int, typer.Argument(help="Source port, of TCP and UDP.", min=0, max=65535)] = 0,
+    dport: Annotated[int, typer.Argument(help="Destination port.", min=0, max=65535)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say which member of its group a flow takes, by the workers' own hash."""
+    if src.version != dst.version:
+        raise typer.BadParameter(f"{src} and {dst} are of two families")
+    with chosen.table() as table:
+        way = way_of(table, Flow(src, dst, protocol, sport, dport))
+        taken = _adjacency(way.adjacency, dict(port_names(table)))
+    if as_json:
+        render.as_json({"group": way.group, "bucket": way.bucket, **taken})
+    elif way.group == 0:
+        render.line(f"{dst}: no route")
+    else:
+        hop = " ".join(taken[key] for key in ("action", "port", "next_hop", "mac") if taken[key])
+        render.line(f"{dst}: group {way.group}, bucket {way.bucket} of 256: {hop}")
+    if way.group == 0:
+        raise typer.Exit(NOT_FOUND)
 
 
 @app.command("summary")

@@ -131,6 +131,12 @@ def _lines(found: dict[str, Any]) -> dict[str, str]:
         )
     if control.get("refused"):
         lines["refused"] = ", ".join(f"{count} routes ({why})" for why, count in control["refused"].items())
+    if control.get("repairs", {}).get("losses"):
+        done = control["repairs"]
+        lines["repairs"] = (
+            f"{done['losses']} lost links or neighbours, {done['groups']} groups rewritten, "
+            f"the longest in {done['longest_s'] * 1000:.1f} ms"
+        )
     if found["bgp"]:
         up = sum(1 for peer in found["bgp"] if peer["state"] == "up")
         lines["bgp"] = f"{up} of {len(found['bgp'])} sessions up, ExaBGP feed {found['bgp_feed']}"
@@ -184,7 +190,8 @@ def _ports() -> list[dict[str, Any]]:
 
 @port_app.command("show")
 def port_show(as_json: AsJson = False) -> None:
-    """Show the ports: driver, MAC, link, queues, MTU, and the description when the control process answers."""
+    """Show the ports: driver, MAC, link, MTU, the description when the control process answers; which lcore polls each
+    RX queue, what the device hashes to spread packets over them, and its offloads in use."""
     ports = _ports()
     try:
         descriptions = chosen.api().call("status").get("descriptions", {})
@@ -212,6 +219,21 @@ def port_show(as_json: AsJson = False) -> None:
             for p in ports
         ],
         numbers=("Mb/s", "mtu", "rxq", "txq"),
+    )
+    render.line("")
+    render.rows(
+        ("port", "numa", "polled by", "rss", "offloads"),
+        [
+            (
+                p["name"],
+                "-" if p["numa"] is None else p["numa"],
+                ",".join(map(str, p["rx_lcores"])),
+                p["rss"] or "-",
+                p["offloads"] or "-",
+            )
+            for p in ports
+        ],
+        numbers=("numa",),
     )
 
 

@@ -1,4 +1,4 @@
-"""EAL's arguments and the mbuf pool's size, from the configuration. Pure.
+"""EAL's arguments and the mbuf pool's size, from the configuration. Pure but for `memory_node`.
 
 Worker k (from 1) is EAL lcore k, pinned to the k-th CPU of `fastpath.lcores`; EAL lcore 0 is the host thread, free to
 run on every CPU of the process.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.numa import ROOT, free_pages_by_node, home, workers_by_node
 from dpdkrouter.config.paths import InstancePaths
+from dpdkrouter.config.runtime import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from dpdkrouter.config.schema import Config
 
@@ -23,8 +26,8 @@ PAGE_BYTES = 4096
 MAX_MBUFS = 262_143  # 2^18 - 1: a pool's ring holds 2^n - 1 without waste
 
 
-def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
-    """What rte_eal_init gets. cpus: those the host thread may run on.
+def eal_arguments(config: Config, cpus: Iterable[int], node: int | None = None) -> list[str]:
+    """What rte_eal_init gets. cpus: those the host thread may run on; node: the NUMA node to take all memory from.
 
     --in-memory leaves no file behind, whatever ends the process, and lets several routers share a machine.
     """
@@ -38,8 +41,7 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
         ",".join(lcores),
         "--main-lcore",
         "0",
-        "-m",
-        str(fastpath.memory_mib),
+        *_memory(fastpath.memory_mib, node),
         "--no-telemetry",
     ]
     arguments += ["--in-memory"] if fastpath.hugepages else ["--no-huge", "--no-shconf"]
@@ -50,6 +52,21 @@ def eal_arguments(config: Config, cpus: Iterable[int]) -> list[str]:
         arguments.append("--no-pci")
     arguments += [f"--vdev={device.eal_argument}" for device in devices if not device.is_pci]
     return arguments + list(fastpath.eal_args)
+
+
+def _memory(memory_mib: int, node: int | None) -> tuple[str, str]:
+    """How much, and with --socket-mem from which nodes: EAL starts only when each has what it is asked for."""
+    return ("-m", str(memory_mib)) if node is None else ("--socket-mem", "0," * node + str(memory_mib))
+
+
+def memory_node(config: Config, page_bytes: int, root: Path = ROOT) -> int | None:
+    """The node to take all of EAL's memory from, when all workers are on one, and it has that much; None: EAL chooses."""
+    if not config.fastpath.hugepages or not page_bytes:
+        return None
+    free = free_pages_by_node(page_bytes, root)
+    node = home(workers_by_node(config.fastpath.lcores, root), free)
+    pages = -(-config.fastpath.memory_mib * MIB // page_bytes)
+    return node if node is not None and free.get(node, 0) >= pages else None
 
 
 def data_room_bytes(config: Config) -> int:

@@ -16,7 +16,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
-from dpdkrouter.dataplane.arguments import data_room_bytes, eal_arguments, mbuf_count, sleeps_when_idle
+from dpdkrouter.config.runtime import Machine
+from dpdkrouter.dataplane.arguments import (
+    data_room_bytes,
+    eal_arguments,
+    mbuf_count,
+    memory_node,
+    sleeps_when_idle,
+)
 from dpdkrouter.dataplane.links import KernelLinks
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
@@ -88,7 +95,10 @@ class FastPath:
         config = self._config
         if not config.fastpath.hugepages:
             log.warning("fastpath.hugepages = false: lookups will miss the TLB, expect half the packet rate")
-        eal.init(eal_arguments(config, os.sched_getaffinity(0)))
+        node = memory_node(config, Machine.here().page_bytes)
+        if node is not None:
+            log.info("memory from NUMA node %d, where the workers are", node)
+        eal.init(eal_arguments(config, os.sched_getaffinity(0), node))
         self._router = Router(
             stats,
             list(config.fastpath.lcores),

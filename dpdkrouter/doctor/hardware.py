@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.numa import workers_by_node
 from dpdkrouter.doctor.findings import Finding, State
 from dpdkrouter.nic.drivers import driver_of
 from dpdkrouter.nic.ready import not_ready
@@ -110,7 +111,8 @@ def _lcores(subject: Subject) -> Iterator[Finding]:
     absent = [lcore for lcore in lcores if lcore not in usable]
     found = f"fastpath.lcores = {list(lcores)}; CPUs this process may use: {cpus}"
     if absent:
-        mend = (f"lcores = {sorted(usable)[-len(lcores) :]}, in [fastpath]",)
+        spare = sorted(usable)[1:] or sorted(usable)  # the first CPU is the rest's
+        mend = (f"lcores = {spare[-len(lcores) :]}, in [fastpath]",)
         yield Finding("lcores", State.FAILED, f"{found}: no {', '.join(map(str, absent))}", why, mend)
     elif usable <= set(lcores):
         mend = (f"lcores = {sorted(usable)[1:]}, in [fastpath]",) if len(usable) > 1 else ("another CPU",)
@@ -135,16 +137,12 @@ def _siblings(subject: Subject) -> Iterator[Finding]:
 
 def _nodes(subject: Subject) -> Iterator[Finding]:
     """Ports on a NUMA node without a worker."""
-    nodes = {
-        name.removeprefix("node")
-        for lcore in subject.config.fastpath.lcores
-        for name in subject.kernel.names(f"/sys/devices/system/cpu/cpu{lcore}")
-        if name.startswith("node")
-    }
+    nodes = workers_by_node(subject.config.fastpath.lcores, subject.kernel.root)
     for port, address in subject.pci_ports.items():
         device = subject.facts.devices.get(address)
-        if device is not None and device.numa is not None and nodes and str(device.numa) not in nodes:
-            found = f"port {port}, {address}, is on NUMA node {device.numa}, the workers on {', '.join(sorted(nodes))}"
+        if device is not None and device.numa is not None and nodes and device.numa not in nodes:
+            others = ", ".join(map(str, sorted(nodes)))
+            found = f"port {port}, {address}, is on NUMA node {device.numa}, the workers on {others}"
             why = "every packet of it crosses the link between the nodes"
             mend = (f"cat /sys/devices/system/node/node{device.numa}/cpulist, for lcores of its node",)
             yield Finding("lcores", State.WARNING, found, why, mend)

@@ -1,9 +1,14 @@
-"""Hugepages against what the configuration needs, computed as a start will take them, and where they are mounted."""
+"""Hugepages against what the configuration needs, in all and on NUMA nodes, and where they are mounted.
+
+With its workers on one node, the fast path has EAL take all memory there if it can (dataplane/arguments.py); EAL takes
+descriptors of a device's queues from the device's own node, and from no other (rte_eth_dma_zone_reserve).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.numa import free_pages_by_node, home, pool, workers_by_node
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
 from dpdkrouter.config.runtime import MIB, STATS_BYTES, held_bytes, needed_pages
 from dpdkrouter.doctor.findings import Finding, State
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
 
     from dpdkrouter.doctor.subject import Subject
 
+QUEUE_PAGES = 16  # for the descriptors of a few ports' queues
 WHY = "mbufs and the route table lie in hugepages; with small ones every lookup would wait for the page tables"
 
 
@@ -23,6 +29,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
         yield Finding("hugepages", State.WARNING, found, WHY, ("hugepages = true, in [fastpath], outside labs",))
         return
     yield _hugepages(subject)
+    yield from _by_node(subject)
     yield _hugetlbfs(subject)
 
 
@@ -56,6 +63,35 @@ def computed(subject: Subject) -> str:
         "the stats segment": STATS_BYTES,
     }
     return ", ".join(f"{-(-size // page)} for {name}" for name, size in parts.items())
+
+
+def _by_node(subject: Subject) -> Iterator[Finding]:
+    """What the nodes lack, on a machine with several; a running router has taken its pages."""
+    page, config, root = subject.machine.page_bytes, subject.config, subject.kernel.root
+    free = free_pages_by_node(page, root) if page else {}
+    if len(free) < 2 or running_pid(InstancePaths.of(config, root=root).pid_file("fastpath")) is not None:
+        return
+    workers = workers_by_node(config.fastpath.lcores, root)
+    node = home(workers, free)
+    need = needed_pages(config, page, subject.segment_bytes) - held_bytes(InstancePaths.of(config, root=root)) // page
+    if node is not None and free.get(node, 0) < need:
+        has = free.get(node, 0)
+        found = f"NUMA node {node}, where the workers are, has {has} free pages of the {need} needed"
+        why = "what is missing there comes from another node, and each access to it crosses the link between them"
+        yield Finding("hugepages", State.WARNING, found, why, (_on_node(subject, node, need - has),))
+    for port, address in subject.pci_ports.items():
+        device = subject.facts.devices.get(address)
+        there = None if device is None else device.numa
+        if there is not None and there not in workers and free.get(there, 0) == 0:
+            found = f"port {port}, {address}, is on NUMA node {there}, which has no free page"
+            why = "the descriptors of a device's queues lie on its own node, or the port does not open"
+            yield Finding("hugepages", State.FAILED, found, why, (_on_node(subject, there, QUEUE_PAGES),))
+
+
+def _on_node(subject: Subject, node: int, more: int) -> str:
+    path = f"{pool(node, subject.machine.page_bytes)}/nr_hugepages"
+    total = (subject.kernel.number(path, 10) or 0) + more
+    return f"echo {total} > {path}, after each boot: vm.nr_hugepages deals pages out evenly"
 
 
 def _mend(page_bytes: int, total: int) -> tuple[str, ...]:

@@ -353,20 +353,29 @@ cdef class Fib(Writer):
     def _change(self, operation, *arguments):
         self.begin()
         try:
+            if self.hops.collect():
+                self.reclaim()
             return operation(*arguments)
         finally:
             self.end()
 
-    def group_create(self, members) -> int:
-        """A new group of (adjacency, weight) members; TableFullError, ValueError."""
-        return self._change(self.hops.create, members)
+    def group_create(self, members, backup=()) -> int:
+        """A new group of (adjacency, weight) members; TableFullError, ValueError.
 
-    def group_update(self, group, members) -> None:
-        """Other members for a group, by one store.
+        backup: members that a repair (repair.pyx) puts in their place when none of them can be used.
+        """
+        return self._change(self.hops.create, members, backup)
+
+    def group_update(self, group, members, backup=None) -> None:
+        """Other members for a group, by one store, and another backup, or None: the same.
 
         Flows of members that stay do not move but for fair shares.
         """
-        self._change(self.hops.update, group, members)
+        self._change(self.hops.update, group, members, backup)
+
+    def repaired_groups(self) -> list:
+        """Groups that a repair has pointed away from their members: to be given the members that they have now."""
+        return self.hops.repaired_groups()
 
     def group_release(self, group) -> None:
         """Give a group back that no route uses (ValueError else)."""

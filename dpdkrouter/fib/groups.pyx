@@ -4,16 +4,20 @@ A group's word is its only member's adjacency, or names a block of 256 buckets t
 is stored and never changed afterwards; so repointing a group is one store, whatever number of prefixes use
 it. What a group is made of stands in its key; word and key change together by way of the journal (`redo`). An
 adjacency's two words are each stored whole. Ids and indices are given anew only after a grace period, since a
-packet on its way may still hold them. Control thread only; cold code.
+packet on its way may still hold them. Control thread only, but for `repair` and what it needs, which the repair
+thread (repair.pyx) calls without the GIL: what both touch is under `lock`, which nobody holds for more than some
+hundred microseconds. A repair changes words, never keys: until the control thread has given the group other members,
+its key says what it was made of and not what packets do.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from dpdkrouter.fib.grace cimport RETIRED_ADJACENCY, RETIRED_BUCKETS, RETIRED_GROUP, Grace
-from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
-from fastpath.layout cimport (DR_ACTION_SHIFT, DR_BUCKETS, DR_GROUP_MULTI, DR_IF_CONFIGURED, DR_JOURNAL_GROUP,
-                              DR_JOURNAL_NONE, DR_MAX_MEMBERS, DR_MAX_PORTS, DR_NAME, DR_PORT_SHIFT,
+from fastpath.atomic cimport dr_load_relaxed_64, dr_store_release_32, dr_store_release_64
+from fastpath.layout cimport (DR_ACTION_FORWARD, DR_ACTION_RESOLVE, DR_ACTION_SHIFT, DR_BUCKETS, DR_GROUP_MULTI,
+                              DR_IF_CONFIGURED, DR_JOURNAL_GROUP, DR_JOURNAL_NONE, DR_MAX_MEMBERS, DR_MAX_PORTS,
+                              DR_NAME, DR_PORT_SHIFT,
                               dr_adjacency, dr_group_key, dr_interface, dr_journal, dr_route_header)
 
 from dpdkrouter.fib.buckets import assign
@@ -28,6 +32,14 @@ cdef uint64_t mac_word(bytes mac) except? 0xFFFFFFFFFFFFFFFF:
     return int.from_bytes(mac, "little")
 
 
+cdef inline bint all_same(const uint16_t *found, int n) noexcept nogil:
+    cdef int i
+    for i in range(1, n):
+        if found[i] != found[0]:
+            return False
+    return True
+
+
 cdef class Groups:
     """Created by Fib; its checks raise ValueError that names what was found."""
 
@@ -36,29 +48,49 @@ cdef class Groups:
         # for every number that a rule can name: a damaged one may name a group that there cannot be
         self.routes = <uint32_t *>calloc(1 << 16, sizeof(uint32_t))
         self.used_by = <uint32_t *>calloc(max_adjacencies + 1, sizeof(uint32_t))
-        if self.routes == NULL or self.used_by == NULL:
+        self.backup = <dr_group_key *>calloc(max_groups + 1, sizeof(dr_group_key))
+        self.repaired = <uint8_t *>calloc(max_groups + 1, 1)
+        self.lost = <uint8_t *>calloc(max_adjacencies + 1, 1)
+        if (self.routes == NULL or self.used_by == NULL or self.backup == NULL or self.repaired == NULL
+                or self.lost == NULL or pthread_mutex_init(&self.lock, NULL)):
             raise MemoryError
+        memset(self.down, 0, DR_MAX_PORTS)
         self.free_groups, self.free_buckets, self.free_adjacencies = [], [], []
 
     def __dealloc__(self):
         free(self.routes)
         free(self.used_by)
+        free(self.backup)
+        free(self.repaired)
+        free(self.lost)
+        free(self.spare)
+        free(self.left)
+        pthread_mutex_destroy(&self.lock)
 
-    cdef void bind(self, dr_route_header *header):
+    cdef int bind(self, dr_route_header *header) except -1:
         cdef uint8_t *base = <uint8_t *>header
         self.header = header
+        self.spare = <uint32_t *>calloc(header.max_ecmp_groups + 1, sizeof(uint32_t))
+        self.left = <uint32_t *>calloc(header.max_ecmp_groups + 1, sizeof(uint32_t))
+        if self.spare == NULL or self.left == NULL:
+            raise MemoryError
         self.word = <uint32_t *>(base + header.groups.offset)
         self.bucket = <uint16_t *>(base + header.buckets.offset)
         self.key = <dr_group_key *>(base + header.group_keys.offset)
         self.adjacency = <dr_adjacency *>(base + header.adjacencies.offset)
         self.interface = <dr_interface *>(base + header.interfaces.offset)
         self.journal = <dr_journal *>(base + header.journal.offset)
+        return 0
 
     cdef bint derive(self) except *:
         """Find what is free from keys, words and in_use marks; False when a group names what is not there."""
         cdef uint32_t i, block
         cdef int m
         taken = bytearray(self.header.max_ecmp_groups)
+        for i in range(self.spares):
+            taken[self.spare[i]] = 1
+        for i in range(self.lefts):
+            taken[self.left[i]] = 1
         memset(self.used_by, 0, (self.header.max_adjacencies + 1) * sizeof(uint32_t))
         for i in range(1, self.header.max_groups + 1):
             if not self.key[i].members:
@@ -125,6 +157,9 @@ cdef class Groups:
             before = [bucket[i] for i in range(DR_BUCKETS)]
         else:
             before = [old_word] * DR_BUCKETS
+        if not self.free_buckets and self.spares:
+            self.spares -= 1
+            self.free_buckets.append(self.spare[self.spares])
         if not self.free_buckets:
             raise TableFullError("bucket block for a group of several members", self.header.max_ecmp_groups,
                                  "max_ecmp_groups")
@@ -194,24 +229,40 @@ cdef class Groups:
             raise TableFullError("place in the grace queue (an lcore hangs)", self.grace.size, "max_groups")
         return 0
 
-    def create(self, members) -> int:
-        checked = self.check_members(members)
+    def create(self, members, backup=()) -> int:
+        checked, stand_ins = self.check_members(members), self.check_members(backup) if backup else ()
         if not self.free_groups:
             raise TableFullError("group", self.header.max_groups, "max_groups")
-        word = self.new_word(checked, 0)
-        group = self.free_groups.pop()
-        self.publish(group, checked, word)
+        pthread_mutex_lock(&self.lock)
+        try:
+            word = self.new_word(checked, 0)
+            group = self.free_groups.pop()
+            self.set_backup(group, stand_ins)
+            self.publish(group, checked, word)
+            self.settle(group)
+        finally:
+            pthread_mutex_unlock(&self.lock)
         return group
 
-    def update(self, uint32_t group, members) -> None:
-        checked = self.check_members(members)
+    def update(self, uint32_t group, members, backup=None) -> None:
+        """backup: None leaves it as it is."""
+        cdef uint32_t old_word
+        checked, stand_ins = self.check_members(members), self.check_members(backup) if backup else ()
         if not self.in_use(group):
             raise ValueError(f"group {group}: not in use")
         self.need_room(1)
-        old_word = self.word[group]
-        self.publish(group, checked, self.new_word(checked, old_word))
-        if old_word & DR_GROUP_MULTI:
-            self.grace.retire(RETIRED_BUCKETS, old_word & ~DR_GROUP_MULTI)
+        pthread_mutex_lock(&self.lock)
+        try:
+            old_word = self.word[group]
+            word = self.new_word(checked, old_word)
+            if backup is not None:
+                self.set_backup(group, stand_ins)
+            self.publish(group, checked, word)
+            if old_word & DR_GROUP_MULTI:
+                self.grace.retire(RETIRED_BUCKETS, old_word & ~DR_GROUP_MULTI)
+            self.settle(group)
+        finally:
+            pthread_mutex_unlock(&self.lock)
 
     def release(self, uint32_t group) -> None:
         if not self.in_use(group):
@@ -219,10 +270,124 @@ cdef class Groups:
         if self.routes[group]:
             raise ValueError(f"group {group}: {self.routes[group]} routes use it")
         self.need_room(2)
-        self.publish(group, (), 0)
-        if self.word[group] & DR_GROUP_MULTI:
-            self.grace.retire(RETIRED_BUCKETS, self.word[group] & ~DR_GROUP_MULTI)
-        self.grace.retire(RETIRED_GROUP, group)
+        pthread_mutex_lock(&self.lock)
+        try:
+            self.set_backup(group, ())
+            self.publish(group, (), 0)
+            self.repaired[group] = 0
+            if self.word[group] & DR_GROUP_MULTI:
+                self.grace.retire(RETIRED_BUCKETS, self.word[group] & ~DR_GROUP_MULTI)
+            self.grace.retire(RETIRED_GROUP, group)
+        finally:
+            pthread_mutex_unlock(&self.lock)
+
+    cdef int set_backup(self, uint32_t group, object members) except -1:
+        """What stands in for a group's members; checked. Under the lock."""
+        cdef dr_group_key *at = &self.backup[group]
+        cdef int i
+        for i in range(at.members):
+            self.used_by[at.member[i].adjacency] -= 1
+        at.members = len(members)
+        for i in range(at.members):
+            at.member[i].adjacency, at.member[i].weight = members[i]
+            self.used_by[at.member[i].adjacency] += 1
+        return 0
+
+    # -- repairs --
+
+    cdef int settle(self, uint32_t group) except -1:
+        """After a new word: repair it as well, if it has to be; set blocks aside for repairs. Under the lock."""
+        cdef uint32_t wanted
+        self.repaired[group] = 0
+        self.repair(group)
+        wanted = min(self.header.max_ecmp_groups - self.free_blocks(), self.header.max_ecmp_groups // 4)
+        while self.spares < wanted and self.free_buckets:
+            self.spare[self.spares] = self.free_buckets.pop()
+            self.spares += 1
+        return 0
+
+    cdef bint collect(self) noexcept:
+        """Retire the blocks that repairs took out of use; whether there were any."""
+        cdef bint any_left
+        pthread_mutex_lock(&self.lock)
+        any_left = self.lefts != 0
+        while self.lefts and self.grace.has_room(2):
+            self.lefts -= 1
+            self.grace.retire(RETIRED_BUCKETS, self.left[self.lefts])
+        pthread_mutex_unlock(&self.lock)
+        return any_left
+
+    cdef uint32_t free_blocks(self) noexcept:
+        return <uint32_t>len(self.free_buckets) + self.spares
+
+    cdef bint dead(self, uint32_t adjacency) noexcept nogil:
+        """Whether a next hop was lost since its group was written."""
+        cdef uint64_t dst = dr_load_relaxed_64(&self.adjacency[adjacency].dst)
+        cdef uint64_t action = dst >> DR_ACTION_SHIFT
+        if action != DR_ACTION_FORWARD and action != DR_ACTION_RESOLVE:
+            return False
+        return self.lost[adjacency] or self.down[(dst >> DR_PORT_SHIFT) % DR_MAX_PORTS]
+
+    cdef bint repair(self, uint32_t group) noexcept nogil:
+        """Point a group away from what was lost, to its other members or else to its backup, by one store.
+
+        Under the lock. Whether the word changed; a group that has nothing else stays as it is. Only flows of lost
+        members move; the others' shares are kept among them. Without a spare block one live member takes all.
+        """
+        cdef uint32_t word = self.word[group], block
+        cdef uint16_t instead[DR_BUCKETS]
+        cdef const uint16_t *old = NULL
+        cdef uint16_t *new
+        cdef int i, n = 0, wrong = 0
+        if word & DR_GROUP_MULTI:
+            old = &self.bucket[(word & ~DR_GROUP_MULTI) * DR_BUCKETS]
+            for i in range(DR_BUCKETS):
+                if self.dead(old[i]):
+                    wrong += 1
+                else:
+                    instead[n] = old[i]
+                    n += 1
+        else:
+            wrong = self.dead(word)
+        if not wrong:
+            return False
+        for i in range(self.backup[group].members if n == 0 else 0):
+            if not self.dead(self.backup[group].member[i].adjacency):
+                instead[n] = self.backup[group].member[i].adjacency
+                n += 1
+        if n == 0:
+            return False
+        if all_same(instead, n) or not self.spares:
+            dr_store_release_32(&self.word[group], instead[0])
+        else:
+            self.spares -= 1
+            block = self.spare[self.spares]
+            new = &self.bucket[block * DR_BUCKETS]
+            wrong = 0
+            for i in range(DR_BUCKETS):
+                if old != NULL and not self.dead(old[i]):
+                    new[i] = old[i]
+                else:
+                    new[i] = instead[wrong % n]
+                    wrong += 1
+            dr_store_release_32(&self.word[group], block | DR_GROUP_MULTI)
+        if old != NULL:
+            self.left[self.lefts] = word & ~DR_GROUP_MULTI
+            self.lefts += 1
+        self.repaired[group] = 1
+        return True
+
+    cdef uint32_t repair_all(self) noexcept nogil:
+        """Repair every group; how many words changed. Under the lock."""
+        cdef uint32_t group, changed = 0
+        for group in range(1, self.header.max_groups + 1):
+            if self.key[group].members:
+                changed += self.repair(group)
+        return changed
+
+    def repaired_groups(self) -> list:
+        """Groups whose word a repair has changed and whose members are still the old ones."""
+        return [group for group in range(1, self.header.max_groups + 1) if self.repaired[group]]
 
     def members(self, uint32_t group) -> tuple:
         if not self.in_use(group):
@@ -260,6 +425,7 @@ cdef class Groups:
         if src != at.src and at.dst >> DR_ACTION_SHIFT == Action.FORWARD:    # until both words are new: resolve
             dr_store_release_64(&at.dst, at.dst & ~(<uint64_t>0xFF << DR_ACTION_SHIFT)
                                 | <uint64_t>Action.RESOLVE << DR_ACTION_SHIFT)
+        self.lost[index] = 0    # who says what it does knows more than the repair did
         at.mtu = value.mtu
         at.family = 0 if not next_hop else 4 if len(next_hop) == 4 else 6
         memset(at.nexthop, 0, 16)

@@ -2,7 +2,9 @@
 
 What it holds: which group stands for which hop set, which adjacency for which (port, address). Prefixes point to
 groups, groups to adjacencies, so a neighbour's new MAC is one adjacency store and a lost next hop one group store,
-however many prefixes use them. On a restart it adopts what the segment has: groups and adjacencies keep their ids, and
+however many prefixes use them. A next hop whose neighbour failed is left out of groups that have another one, or a
+backup; the repair thread (repair.pyx) does the same at once, and `catch_up` then makes its work the groups' own. On a
+restart it adopts what the segment has: groups and adjacencies keep their ids, and
 packets go on.
 
 Called by the control process, on its one thread.
@@ -20,7 +22,7 @@ from dpdkrouter.fib.records import Action, Adjacency, Applied, Member, TableFull
 from dpdkrouter.rib.attributes import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
     from dpdkrouter.fib.fib import Fib
@@ -57,6 +59,9 @@ class Programmer:
         self._neighbours: dict[tuple[int, bytes], bytes] = {}  # (port, address) -> MAC
         self._sources: dict[int, bytes] = {}  # port -> own MAC
         self._mtus: dict[int, int] = {}
+        self._lost: set[Key] = set()  # next hops that had a MAC and have none
+        self._users: defaultdict[Key, set[int]] = defaultdict(set)  # hop sets whose group has it, or may have to
+        self._keys: dict[int, tuple[Key, ...]] = {}  # hop set -> where it is in _users
         # Groups of the former control process; several hop sets may come down to the same members.
         self._orphans: defaultdict[tuple[Member, ...], list[int]] = defaultdict(list)
         self.refused: dict[str, int] = {}  # routes refused, by reason
@@ -101,9 +106,15 @@ class Programmer:
             del self._neighbours[key]
         else:
             self._neighbours[key] = mac
-        index = self._adjacencies.get((Action.RESOLVE, port, address.packed))
+        hop = (Action.RESOLVE, port, address.packed)
+        index = self._adjacencies.get(hop)
         if index is not None:
             self._fib.adjacency_set(index, self._hop(port, address.packed))
+        users = list(self._users.get(hop, ()))
+        if users and (mac is None) != (hop in self._lost):
+            self._lost ^= {hop}
+            for hopset in users:
+                self._set_group(hopset)
 
     def _hop(self, port: int, address: bytes) -> Adjacency:
         mac = self._neighbours.get((port, address))
@@ -122,30 +133,82 @@ class Programmer:
 
     # ---- groups
 
-    def _members(self, resolution: Resolution) -> tuple[Member, ...]:
+    def _hops(self, resolution: Resolution) -> dict[Key, int]:
+        """What a resolution comes down to, with weights."""
         if resolution.kind == Kind.GLEAN:
-            keys = [((Action.GLEAN, member.port, b""), 1) for member in resolution.members]
-        elif resolution.kind == Kind.UNICAST:
-            keys = [
-                ((Action.RESOLVE, member.port, ip_address(member.address or "").packed), member.weight)
+            return {(Action.GLEAN, member.port, b""): 1 for member in resolution.members}
+        if resolution.kind == Kind.UNICAST:
+            return {
+                (Action.RESOLVE, member.port, ip_address(member.address or "").packed): member.weight
                 for member in resolution.members
-            ]
-        else:
-            keys = [((_ACTIONS[resolution.kind], 0, b""), 1)]
-        return tuple(sorted(Member(self._adjacency(key), weight) for key, weight in keys))
+            }
+        return {(_ACTIONS[resolution.kind], 0, b""): 1}
+
+    def _wanted(self, hopset: int) -> tuple[dict[Key, int], dict[Key, int]]:
+        """Members of a hop set's group and its backup: of those that can be used, or else of those that there are."""
+        first = self._next_hops.members(hopset)
+        second = self._next_hops.backup(hopset)
+        hops = self._hops(first)
+        backup = self._hops(second) if second.kind == Kind.UNICAST else {}
+        if first.kind == Kind.UNREACHABLE and backup:
+            return backup, {}
+        alive = {key: weight for key, weight in hops.items() if key not in self._lost}
+        if alive:
+            return alive, {key: weight for key, weight in backup.items() if key not in alive}
+        return ({key: weight for key, weight in backup.items() if key not in self._lost} or hops), {}
+
+    def _members(self, hops: Mapping[Key, int]) -> tuple[Member, ...]:
+        return tuple(sorted(Member(self._adjacency(key), weight) for key, weight in hops.items()))
+
+    def _backup(self, hops: Mapping[Key, int]) -> tuple[Member, ...]:
+        """As _members; nothing when the table is full: a route without a backup is a route."""
+        try:
+            return self._members(hops)
+        except TableFullError:
+            return ()
 
     def _set_group(self, hopset: int) -> None:
         """Make or rewrite the group of a hop set. A table that is full refuses its routes, nothing else."""
         try:
-            members = self._members(self._next_hops.members(hopset))
+            self._register(hopset)
+            hops, others = self._wanted(hopset)
+            wanted, backup = self._members(hops), self._backup(others)
             group = self._group_of.get(hopset, 0)
+            orphans = self._orphans.get(wanted) if not group else None
+            if orphans:
+                # also when its members are right already: a repair may have pointed it elsewhere before we died
+                group = self._group_of[hopset] = orphans.pop()
             if group:
-                self._fib.group_update(group, list(members))
-                return
-            orphans = self._orphans.get(members)
-            self._group_of[hopset] = orphans.pop() if orphans else self._fib.group_create(list(members))
+                self._fib.group_update(group, wanted, backup)
+            else:
+                self._group_of[hopset] = self._fib.group_create(wanted, backup)
         except TableFullError as error:
             log.error("hop set refused: %s", error)
+
+    def _register(self, hopset: int) -> None:
+        """Have the hop set's group follow each of its next hops."""
+        keys = (*self._hops(self._next_hops.members(hopset)), *self._hops(self._next_hops.backup(hopset)))
+        for key in keys:
+            self._users[key].add(hopset)
+        self._unregister(hopset, set(keys))
+        self._keys[hopset] = keys
+
+    def _unregister(self, hopset: int, kept: Collection[Key] = ()) -> None:
+        for key in self._keys.pop(hopset, ()):
+            if key in kept:
+                continue
+            self._users[key].discard(hopset)
+            if not self._users[key]:
+                del self._users[key]
+                self._lost.discard(key)
+
+    def catch_up(self) -> int:
+        """Give groups that the repair thread has rewritten the members that they have now. How many there were."""
+        repaired = set(self._fib.repaired_groups())
+        if repaired:
+            for hopset in [one for one, group in self._group_of.items() if group in repaired]:
+                self._set_group(hopset)
+        return len(repaired)
 
     # ---- rounds
 
@@ -161,6 +224,7 @@ class Programmer:
             if len(part):
                 self._routes(family, part)
         for hopset in round_.delta.released:
+            self._unregister(hopset)
             group = self._group_of.pop(hopset, 0)
             if group:
                 self._fib.group_release(group)
@@ -206,7 +270,7 @@ class Programmer:
     def group_is_right(self, hopset: int) -> bool:
         """Whether the group has the members that the hop set comes down to, or the hop set is gone."""
         group = self._group_of.get(hopset, 0)
-        return not group or self._members(self._next_hops.members(hopset)) == self._fib.group_members(group)
+        return not group or self._members(self._wanted(hopset)[0]) == self._fib.group_members(group)
 
     def mend_group(self, hopset: int) -> None:
         """Give a hop set's group its members again."""
@@ -226,6 +290,6 @@ class Programmer:
         self._orphans.clear()
         used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):
-            if index not in used:
+            if index not in used and key not in self._users:
                 del self._adjacencies[key]
                 self._fib.adjacency_release(index)

@@ -223,7 +223,7 @@ cdef class Writer:
         if self.derived:
             h.used_groups = h.max_groups - len(self.hops.free_groups)
             h.used_adjacencies = h.max_adjacencies - len(self.hops.free_adjacencies)
-            h.used_ecmp_groups = h.max_ecmp_groups - len(self.hops.free_buckets)
+            h.used_ecmp_groups = h.max_ecmp_groups - self.hops.free_blocks()
             h.used_ipv4_extended = h.max_ipv4_extended - self.table4.free_count
             h.used_ipv6_trie_bytes = <uint64_t>self.table6.arena.used * DR_IPV6_UNIT
         dr_store_release_64(&h.generation, (h.generation | 1) + 1)

@@ -14,6 +14,7 @@ from dpdkrouter.host.neighbour_table import State, Verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+GROUP_LINK = 1 << 0  # RTMGRP_LINK
 GROUP_NEIGH = 1 << 2  # RTMGRP_NEIGH
 
 _NLMSG_ERROR, _NLMSG_DONE, _RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 2, 3, 28, 29, 30

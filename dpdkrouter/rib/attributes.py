@@ -70,10 +70,14 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class HopSet:
-    """What a best route points to: a kind and, for unicast and glean, its next hops in a fixed order."""
+    """What a best route points to: a kind and, for unicast and glean, its next hops in a fixed order.
+
+    backup: the next hops that take over when none of `next_hops` can be used.
+    """
 
     kind: Kind
     next_hops: tuple[NextHop, ...]
+    backup: tuple[NextHop, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

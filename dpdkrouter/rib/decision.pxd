@@ -224,3 +224,58 @@ cdef inline uint32_t decide_prefix(Contest* c, const Node* node) noexcept nogil:
     for i in range(c.chosen if c.chosen > 1 else 0):
         c.paths[c.equal[i]].flags |= PATH_MULTIPATH
     return best
+
+
+cdef inline bint is_bgp(const Contest* c, uint32_t path) noexcept nogil:
+    cdef int source = c.origins[c.paths[path].origin].source
+    return source == Source.EBGP or source == Source.IBGP
+
+
+cdef inline bint stands_before(const Contest* c, uint32_t a, uint32_t b) noexcept nogil:
+    """Whether path a is rather to be used than b, two of BGP or two of other sources; writes no step."""
+    cdef const AttrRecord* x = &c.attrs[c.paths[a].attr]
+    cdef const AttrRecord* y = &c.attrs[c.paths[b].attr]
+    cdef int steps[7]
+    cdef int i
+    cdef uint64_t key_a, key_b
+    steps[0], steps[1], steps[2], steps[3] = Step.SOURCE, Step.LOCAL_PREF, Step.AS_PATH, Step.ORIGIN
+    steps[4], steps[5], steps[6] = Step.MED, Step.EBGP_OVER_IBGP, Step.METRIC
+    for i in range(1 if is_bgp(c, a) else 0, 7):
+        if steps[i] == Step.MED:
+            if not (c.any_as or x.neighbour_as == y.neighbour_as):
+                continue
+            key_a, key_b = x.med, y.med
+        else:
+            key_a, key_b = step_key(c, a, <Step>steps[i]), step_key(c, b, <Step>steps[i])
+        if key_a != key_b:
+            return key_a < key_b
+    return breaks_tie(c, a, b)
+
+
+cdef inline uint32_t backup_path(const Contest* c, const Node* node, uint32_t best) noexcept nogil:
+    """The first of the usable unicast paths that go by another hop set than the best, or NONE; after decide_prefix.
+
+    Compared two by two: what a third says about MEDs (9.1.2.2 c) does not count here.
+    """
+    cdef uint32_t path = node.paths, hopset = c.attrs[c.paths[best].attr].hopset
+    cdef uint32_t found[2]    # the first of other sources, and of BGP
+    cdef const PathRecord* record
+    cdef const AttrRecord* attr
+    cdef bint bgp
+    found[0], found[1] = NONE, NONE
+    if c.origins[c.paths[best].origin].source == Source.CONNECTED:
+        return NONE
+    while path != NONE:
+        record = &c.paths[path]
+        attr = &c.attrs[record.attr]
+        if (
+            attr.hopset != hopset and not record.flags & PATH_REJECTED and not attr.excluded
+            and c.hops[attr.hopset].reachable and c.hops[attr.hopset].shares
+        ):
+            bgp = is_bgp(c, path)
+            if found[bgp] == NONE or stands_before(c, path, found[bgp]):
+                found[bgp] = path
+        path = record.next
+    if found[0] == NONE or found[1] == NONE:
+        return found[0] if found[1] == NONE else found[1]
+    return found[step_key(c, found[1], Step.SOURCE) < step_key(c, found[0], Step.SOURCE)]

@@ -15,6 +15,8 @@ cdef class Interns:
     cdef uint32_t asn
     cdef uint32_t router_id
     cdef uint32_t cluster_id
+    cdef uint32_t max_backed
+    cdef uint32_t backed           # hop sets that have a backup
     cdef dict attr_ids             # packed attributes -> id
     cdef list attr_packed          # id -> packed attributes
     cdef dict hop_ids              # HopSet with canonical addresses -> id
@@ -22,7 +24,7 @@ cdef class Interns:
     cdef list hop_values           # id -> HopSet
     # id -> {key in unions that this id is in: every id in it}, or None
     cdef list hop_unions
-    cdef dict unions               # sorted hop set ids as bytes -> id
+    cdef dict unions               # sorted hop set ids as bytes, or b"b" and the ids of two -> id
     cdef dict next_hops            # canonical address -> _NextHop
     cdef dict tracking             # canonical address -> False: went, True: came since take_tracking
 
@@ -31,6 +33,8 @@ cdef class Interns:
     cdef uint32_t _packed_hops(self, bytes packed) except 0
     cdef object attributes_of(self, uint32_t attr_id)
     cdef uint32_t intern_hops(self, object kind, object hops) except 0
+    cdef uint32_t intern_hopset(self, object value) except 0
+    cdef uint32_t backed_by(self, uint32_t hop_id, uint32_t backup) except 0
     cdef object hopset_of(self, uint32_t hop_id)
     cdef uint32_t union_of(self, const uint32_t* hop_ids, uint32_t n) except 0
     cdef int set_next_hop(self, object address, bint reachable, uint32_t metric) except -1

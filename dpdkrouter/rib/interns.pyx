@@ -1,11 +1,11 @@
 """Interned values of one Rib: attribute sets, the hop sets they point to, and the next hops to resolve.
 
 Invariants: equal attribute sets have one id, and so have equal hop sets (addresses are compared in
-canonical form); id 0 is never used. An attribute set lives while a path uses it and at least until the
-decision after it was interned or lost its last path. A hop set lives while an attribute set or a prefix of
-the Loc-RIB uses it; its id rests for one decision after that, so that a reader of a delta never finds
-another set under it. A next hop with a port needs no resolution; any other is not reachable until
-set_next_hop says so.
+canonical form); id 0 is never used; at most max_backed hop sets have a backup. An attribute set lives while
+a path uses it and at least until the decision after it was interned or lost its last path. A hop set lives
+while an attribute set or a prefix of the Loc-RIB uses it; its id rests for one decision after that, so that a
+reader of a delta never finds another set under it. A next hop with a port needs no resolution; any other is
+not reachable until set_next_hop says so.
 
 Used by Store and Rib only, on their thread. RFC 4271 section 9.1.2 (AS loops), RFC 4456 section 8
 (originator and cluster loops).
@@ -148,7 +148,7 @@ cdef bint describe_path(Interns interns, const uint8_t* path, uint32_t size, Att
 
 
 cdef class Interns:
-    def __cinit__(self, asn, router_id, cluster_id):
+    def __cinit__(self, asn, router_id, cluster_id, max_backed):
         self.asn = u32(asn, "AS number")
         self.router_id = u32(router_id, "router id")
         self.cluster_id = u32(cluster_id, "cluster id")
@@ -163,6 +163,7 @@ cdef class Interns:
         self.unions = {}
         self.next_hops = {}
         self.tracking = {}
+        self.max_backed = max_backed
 
     def __dealloc__(self):
         free(self.attr_pool.base)
@@ -250,7 +251,9 @@ cdef class Interns:
             hop if hop.address is None else NextHop(canonical(hop.address), hop.port, hop.weight)
             for hop in hops
         )
-        value = HopSet(kind, tuple(sorted(canonical_hops, key=repr)))
+        return self.intern_hopset(HopSet(kind, tuple(sorted(canonical_hops, key=repr))))
+
+    cdef uint32_t intern_hopset(self, object value) except 0:
         known = self.hop_ids.get(value)
         cdef uint32_t hop_id
         if known is not None:
@@ -261,7 +264,8 @@ cdef class Interns:
         hop_id = pool_take(&self.hop_pool)
         memset(&hops_of(self)[hop_id], 0, sizeof(HopRecord))
         hops_of(self)[hop_id].flags = RECORD_USED
-        hops_of(self)[hop_id].shares = kind == Kind.UNICAST
+        hops_of(self)[hop_id].shares = value.kind == Kind.UNICAST
+        self.backed += 1 if value.backup else 0
         if hop_id == len(self.hop_values):
             self.hop_values.append(value)
             self.hop_unions.append(None)
@@ -281,7 +285,7 @@ cdef class Interns:
     def _tracked_addresses(self, value):
         if value.kind != Kind.UNICAST:
             return []
-        return [hop.address for hop in value.next_hops if hop.port is None]
+        return sorted({hop.address for hop in value.next_hops + value.backup if hop.port is None})
 
     cdef object hopset_of(self, uint32_t hop_id):
         if not 0 < hop_id < len(self.hop_values) or self.hop_values[hop_id] is None:
@@ -305,12 +309,32 @@ cdef class Interns:
         hop_id = self.intern_hops(
             Kind.UNICAST, [NextHop(address, port, weight) for (address, port), weight in weights.items()]
         )
+        self._remember_union(key, hop_id, ids)
+        return hop_id
+
+    cdef uint32_t backed_by(self, uint32_t hop_id, uint32_t backup) except 0:
+        """The hop set of a unicast one that another stands in for; the first alone when there are too many."""
+        key = b"b%d,%d" % (hop_id, backup)
+        known = self.unions.get(key)
+        cdef uint32_t pair = hop_id
+        if known is not None:
+            return known
+        if self.backed >= self.max_backed:
+            return hop_id
+        first = self.hop_values[hop_id].next_hops
+        second = tuple([hop for hop in self.hop_values[backup].next_hops if hop not in first])
+        if second:
+            pair = self.intern_hopset(HopSet(Kind.UNICAST, first, second))
+        self._remember_union(key, pair, [hop_id, backup])
+        return pair
+
+    def _remember_union(self, key, hop_id, ids):
+        """Until one of these is freed."""
         self.unions[key] = hop_id
         for value in {hop_id, *ids}:
             if self.hop_unions[value] is None:
                 self.hop_unions[value] = {}
             self.hop_unions[value][key] = (hop_id, *ids)
-        return hop_id
 
     cdef int release_hops(self, uint32_t hop_id) except -1:
         """Free a hop set that nothing uses any more."""
@@ -324,7 +348,9 @@ cdef class Interns:
         value = self.hop_values[hop_id]
         del self.hop_ids[value]
         hops = value.next_hops
-        if value.kind == Kind.UNICAST and len(hops) == 1 and hops[0].port is None and hops[0].weight == 1:
+        self.backed -= 1 if value.backup else 0
+        if (value.kind == Kind.UNICAST and not value.backup and len(hops) == 1 and hops[0].port is None
+                and hops[0].weight == 1):
             self.hop_addresses.pop(packed_address(hops[0].address), None)
         self.hop_values[hop_id] = None
         for key, members in (self.hop_unions[hop_id] or {}).items():

@@ -125,6 +125,10 @@ class NextHops:
             return Resolution(value.kind)
         return _combine([(hop.weight, self._of(hop)) for hop in value.next_hops], 0)
 
+    def backup(self, hopset_id: int) -> Resolution:
+        """What takes over when none of a hop set's members can be used; unreachable: nothing does."""
+        return _combine([(hop.weight, self._of(hop)) for hop in self._rib.hopset(hopset_id).backup], 0)
+
     def resolution(self, address: str) -> Resolution:
         """What a tracked next hop comes down to; unreachable when it is not tracked."""
         return self._resolved.get(address, _UNREACHABLE)

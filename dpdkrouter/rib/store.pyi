@@ -18,6 +18,7 @@ class Store:
         multipath: int = 1,
         relaxed: bool = False,
         any_as: bool = False,
+        backups: int = 0,
     ) -> Self: ...
     def add_origin(
         self,

@@ -80,11 +80,11 @@ cdef inline uint32_t find_path(
 
 cdef class Store:
     def __cinit__(
-        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False, backups=0
     ):
         cdef int i
         cdef uint64_t seed = int.from_bytes(os.urandom(8), "little")
-        self.interns = Interns(asn, router_id, router_id if cluster_id is None else cluster_id)
+        self.interns = Interns(asn, router_id, router_id if cluster_id is None else cluster_id, backups)
         for i in range(2):
             self.tables[i].nodes.item = sizeof(Node)
             self.tables[i].paths.item = sizeof(PathRecord)

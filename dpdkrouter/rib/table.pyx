@@ -16,7 +16,7 @@ from libc.stdlib cimport free
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from dpdkrouter.rib.batch cimport Batch, load_address, mask_hi, mask_lo, store_address
-from dpdkrouter.rib.decision cimport Contest, decide_prefix
+from dpdkrouter.rib.decision cimport Contest, backup_path, decide_prefix
 from dpdkrouter.rib.index cimport hash_prefix, index_find, index_remove
 from dpdkrouter.rib.interns cimport attrs_of, hops_of
 from dpdkrouter.rib.records cimport (
@@ -40,11 +40,12 @@ cdef class Rib(Store):
 
     asn, router_id, cluster_id (default: router_id): ours, to find loops; 0 = do not check. multipath: how
     many paths may share a prefix; relaxed: AS paths that differ but are equally long may share, too. any_as: MED
-    is compared between paths of different neighbouring ASes, too.
+    is compared between paths of different neighbouring ASes, too. backups: how many hop sets may name next hops that
+    stand in (0: none); beyond that prefixes have a hop set without.
     """
 
     def __cinit__(
-        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False
+        self, *, asn=0, router_id=0, cluster_id=None, multipath=1, relaxed=False, any_as=False, backups=0
     ):
         if not 1 <= multipath <= 1024:
             raise ValueError(f"multipath {multipath} is out of range, allowed: 1 to 1024")
@@ -136,7 +137,7 @@ cdef class Rib(Store):
                 if contest.chosen > 1:
                     hopset = self._union(&contest)
                 else:
-                    hopset = contest.attrs[contest.paths[best].attr].hopset
+                    hopset = self._backed(&contest, node, best)
             if hopset != node.hopset or source != node.state & NODE_SOURCE:
                 store_address(prefix_out + <uint64_t>out * width, width, node.hi, node.lo)
                 length_out[out] = node.length
@@ -160,6 +161,21 @@ cdef class Rib(Store):
             contest.equal[i] = contest.attrs[contest.paths[contest.equal[i]].attr].hopset
         hopset = self.interns.union_of(contest.equal, contest.chosen)
         contest.hops = hops_of(self.interns)
+        return hopset
+
+    cdef uint32_t _backed(self, Contest* contest, const Node* node, uint32_t best) except 0:
+        """The best path's hop set, and with it that of the path which would be best without it; may move the records.
+
+        Paths of a multipath set need none: each stands in for the others. Nor do connected routes.
+        """
+        cdef uint32_t hopset = contest.attrs[contest.paths[best].attr].hopset
+        cdef uint32_t second
+        if not self.interns.max_backed or not contest.hops[hopset].shares:
+            return hopset
+        second = backup_path(contest, node, best)
+        if second != NONE:
+            hopset = self.interns.backed_by(hopset, contest.attrs[contest.paths[second].attr].hopset)
+            contest.hops = hops_of(self.interns)
         return hopset
 
     cdef int _settle(self, Table* table, int which, Node* node, uint32_t best, uint32_t hopset) except -1:

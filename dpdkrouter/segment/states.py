@@ -57,8 +57,11 @@ class PortState:
     link_changes: int
     rx_queues: int
     tx_queues: int
+    rx_lcores: tuple[int, ...]  # of each RX queue: the CPU that polls it
+    rss: str  # headers that the device hashes to spread packets over its queues
+    offloads: str  # of the device's, those in use
     mtu: int
-    numa: int
+    numa: int | None
     rx_missed: int
     rx_errors: int
     rx_no_mbuf: int

@@ -11,8 +11,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64, dr_load_relaxed_64
-from fastpath.layout cimport (DR_BURST_BUCKETS, DR_MAX_LCORES, DR_MAX_PORTS, DR_RESOLVE_RING, dr_lcore_stats,
-                              dr_port_counters, dr_port_state, dr_resolve_request, dr_stats, dr_stats_header)
+from fastpath.layout cimport (DR_BURST_BUCKETS, DR_MAX_LCORES, DR_MAX_PORTS, DR_NO_NUMA, DR_RESOLVE_RING,
+                              DR_RX_SLOTS, dr_lcore_stats, dr_port_counters, dr_port_state, dr_resolve_request,
+                              dr_stats, dr_stats_header)
 from fastpath.segment cimport Mapping
 
 from dpdkrouter.errors import SegmentError
@@ -157,10 +158,17 @@ cdef class StatsReader:
         return PortState(
             name=text(s.name, sizeof(s.name)), driver=text(s.driver, sizeof(s.driver)), mac=s.mac[:6],
             link_up=s.link_up != 0, speed_mbps=s.speed_mbps, link_changes=s.link_changes, rx_queues=s.rx_queues,
-            tx_queues=s.tx_queues, mtu=s.mtu, numa=s.numa, rx_missed=count(&s.rx_missed),
+            tx_queues=s.tx_queues, rx_lcores=self.rx_lcores(s), rss=text(s.rss, sizeof(s.rss)),
+            offloads=text(s.offloads, sizeof(s.offloads)), mtu=s.mtu, numa=None if s.numa == DR_NO_NUMA else s.numa,
+            rx_missed=count(&s.rx_missed),
             rx_errors=count(&s.rx_errors), rx_no_mbuf=count(&s.rx_no_mbuf), tx_errors=count(&s.tx_errors),
             rx_packets=rx_packets, rx_bytes=rx_bytes, tx_packets=tx_packets, tx_bytes=tx_bytes, tx_drops=tx_drops,
             injected=injected, originated=originated)
+
+    cdef object rx_lcores(self, const dr_port_state *s):
+        """The CPU that polls each RX queue."""
+        cdef uint32_t queues = s.rx_queues if s.rx_queues < DR_RX_SLOTS else DR_RX_SLOTS, q
+        return tuple([self.stats.lcore[s.rx_slot[q]].cpu for q in range(queues) if s.rx_slot[q] < DR_MAX_LCORES])
 
     # -- dispositions --
 

@@ -11,6 +11,8 @@ cdef extern from "rte_ethdev.h" nogil:
         RTE_ETH_MQ_RX_NONE
         RTE_ETH_MQ_RX_RSS
     const uint64_t RTE_ETH_RSS_IP
+    const uint64_t RTE_ETH_RSS_IPV4
+    const uint64_t RTE_ETH_RSS_IPV6
     const uint64_t RTE_ETH_RSS_TCP
     const uint64_t RTE_ETH_RSS_UDP
     const uint64_t RTE_ETH_RX_OFFLOAD_RSS_HASH

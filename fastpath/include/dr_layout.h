@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 1u
-#define DR_STATS_VERSION 2u
+#define DR_STATS_VERSION 3u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -25,6 +25,8 @@
 #define DR_BUCKETS 256      /* of a multi-member group */
 #define DR_MAX_MEMBERS 64
 #define DR_NAME 16
+#define DR_RX_SLOTS 32
+#define DR_NO_NUMA 0xffff   /* a device on no NUMA node */
 #define DR_REASONS 64       /* room for drop reasons; fastpath/reasons.pxd names them */
 #define DR_CLASSES 8        /* room for punt classes */
 #define DR_STAGES 14        /* room for stages of the pipeline; fastpath/stages/profile.pxd names them */
@@ -201,6 +203,8 @@ struct dr_port_state { /* owner: host thread, a few times a second */
     uint32_t link_changes;
     uint16_t rx_queues, tx_queues, mtu, numa;
     uint64_t rx_missed, rx_errors, rx_no_mbuf, tx_errors; /* the device's own counts */
+    char rss[24], offloads[32];     /* what the device does: the headers that it hashes, the offloads in use */
+    uint8_t rx_slot[DR_RX_SLOTS];   /* of the first RX queues: the worker that polls it */
 };
 
 struct dr_resolve_request { uint64_t seq; uint8_t family; uint8_t port; uint8_t reserved[6]; uint8_t address[16]; };

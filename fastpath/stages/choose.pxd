@@ -1,7 +1,7 @@
 """Stage 3: group to adjacency. A single member stands in the group word itself; several share buckets by flow hash."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.atomic cimport dr_load_acquire_32, dr_load_relaxed_16
-from fastpath.bytes cimport dr_get_32, dr_get_64, dr_get_be16, dr_get_be32, dr_get_be64, dr_swap_32, dr_swap_64
+from fastpath.bytes cimport dr_get_32, dr_get_be16, dr_get_be32, dr_get_be64, dr_swap_32, dr_swap_64
 from fastpath.dpdk.eal cimport rte_prefetch0
 from fastpath.dpdk.mbuf cimport RTE_MBUF_F_RX_RSS_HASH, dr_data, dr_rss, rte_mbuf
 from fastpath.layout cimport DR_BUCKETS, DR_GROUP_MULTI
@@ -52,13 +52,12 @@ cdef inline uint32_t bucket(rte_mbuf *m, bint ipv6) noexcept nogil:
 
 
 cdef inline bint plain_flows4(burst *b, const lanes *v, uint32_t n) noexcept nogil:
-    """Load what flow_hash4 takes of n IPv4 packets into mac (addresses) and rest (ports). False when one of them is not
-    of the usual kind, or has the device's hash: then each is hashed by itself."""
+    """Load the ports of n IPv4 packets into mac. False when one of them is not of the usual kind, so that hop and rest
+    don't hold its addresses, or has the device's hash: then each is hashed by itself."""
     cdef uint32_t i
     cdef uint64_t close = 0, flags = 0
     for i in range(n):
-        b.mac[i] = dr_get_64(v.frame[i] + ETHER + 12)
-        b.rest[i] = dr_get_32(v.frame[i] + ETHER + 20)
+        b.mac[i] = dr_get_32(v.frame[i] + ETHER + 20)
         flags |= v.pkt[i].ol_flags
     for i in range(n):
         close |= ~(v.hop[i] | (0 - v.hop[i])) >> 63          # 1 for 0, which needs a close look
@@ -68,14 +67,15 @@ cdef inline bint plain_flows4(burst *b, const lanes *v, uint32_t n) noexcept nog
 cdef inline void hash_flows4(burst *b, const lanes *v, uint32_t n) noexcept nogil:
     """way[i]: the bucket of packet i, flow_hash4 >> 24, on 64-bit lanes."""
     cdef uint32_t i
-    cdef uint64_t hop, protocol, has_ports, room, h
+    cdef uint64_t hop, addresses, protocol, has_ports, room, h
     for i in range(n):
         hop = v.hop[i]
         protocol = hop >> 24 & 0xFF
         room = (v.length[i] >> 32 & 0xFFFF) - ETHER - 24     # negative: the first segment ends before the ports
         has_ports = ((((protocol ^ PROTO_TCP) - 1) | ((protocol ^ PROTO_UDP) - 1)) & ((hop & 0xFF3F) - 1) & ~room) >> 63
-        h = (dr_swap_64(b.mac[i]) ^ <uint64_t>0x9E3779B97F4A7C15) * <uint64_t>0xBF58476D1CE4E5B9
-        h ^= h >> 29 ^ protocol ^ (<uint64_t>dr_swap_32(<uint32_t>b.rest[i]) << 8 & (0 - has_ports))
+        addresses = dr_swap_64(hop >> 48 | b.rest[i] << 16)
+        h = (addresses ^ <uint64_t>0x9E3779B97F4A7C15) * <uint64_t>0xBF58476D1CE4E5B9
+        h ^= h >> 29 ^ protocol ^ (<uint64_t>dr_swap_32(<uint32_t>b.mac[i]) << 8 & (0 - has_ports))
         b.way[i] = h * <uint64_t>0x94D049BB133111EB >> 56
 
 

@@ -3,12 +3,14 @@
 Counts what was received once, by the worker that read it: rx = forwarded + punted + dropped.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 from fastpath.dpdk.eal cimport rte_rdtsc
-from fastpath.dpdk.mbuf cimport dr_set_note, rte_mbuf, rte_pktmbuf_free
+from fastpath.dpdk.mbuf cimport dr_data, dr_set_note, rte_mbuf, rte_pktmbuf_free
 from fastpath.dpdk.ring cimport rte_ring_enqueue_burst
 from fastpath.reasons cimport DropReason, PuntClass
-from fastpath.stages.icmp cimport icmp_error
+from fastpath.stages.icmp cimport icmp_error, to_link_local
 from fastpath.stages.police cimport bucket_take
+from fastpath.stages.transmit cimport transmit
 from fastpath.state cimport (KIND_INJECTED, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, MAX_ORIGIN, VERDICT_PUNT,
                              burst, count_drop, worker)
 
@@ -28,15 +30,28 @@ cdef inline uint16_t punt(worker *w, burst *b, rte_mbuf *m, uint16_t punt_class)
     return VERDICT_PUNT
 
 
+cdef inline void send_back(worker *w, uint16_t port, const rte_mbuf *m, rte_mbuf *error) noexcept nogil:
+    """An error about m to the station that sent it: to a link-local address no route leads."""
+    memcpy(dr_data(error), dr_data(m) + 6, 6)
+    memcpy(dr_data(error) + 6, &w.router.port[port].mac, 6)
+    w.stats.originated += 1
+    w.stats.port[port].originated += 1
+    transmit(w, port, error)
+
+
 cdef inline void answer(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_t mtu) noexcept nogil:
     """Originate the ICMP error that goes with a drop reason, if any; it walks the stages in this iteration."""
-    cdef rte_mbuf *error
-    if w.n_origin >= MAX_ORIGIN:
+    cdef rte_mbuf *error = icmp_error(w, m, b.port, reason, mtu)
+    if error is NULL:
         return
-    error = icmp_error(w, m, b.port, reason, mtu)
-    if error is not NULL:
+    if to_link_local(error):
+        send_back(w, b.port, m, error)
+    elif w.n_origin < MAX_ORIGIN:
         w.origin[w.n_origin] = error
         w.n_origin += 1
+    else:
+        count_drop(w, DropReason.originate_policed)
+        rte_pktmbuf_free(error)
 
 
 cdef inline void drop(worker *w, burst *b, rte_mbuf *m, uint16_t reason, uint16_t mtu) noexcept nogil:

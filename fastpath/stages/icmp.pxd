@@ -1,4 +1,8 @@
-"""ICMP errors of the router's own: RFC 792, RFC 1812 4.3, RFC 4443 2.4 and 3. Rate limited (RFC 1812 4.3.2.8)."""
+"""ICMP errors of the router's own: RFC 792, RFC 1812 4.3, RFC 4443 2.4 and 3.
+
+Rate limited, and what is beyond the rate counted (RFC 1812 4.3.2.8, RFC 4443 2.4 (f)): by the source's prefix, so that
+one prober does not use up what others need, and by the port that received. Only for packets that are dropped.
+"""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from fastpath.bytes cimport dr_fold, dr_get_be16, dr_get_be32, dr_get_be64, dr_put_be16, dr_put_be32, dr_sum
@@ -10,7 +14,7 @@ from fastpath.reasons cimport DropReason
 from fastpath.stages.parse cimport ip_length
 from fastpath.stages.parse6 cimport link_local6
 from fastpath.stages.police cimport bucket_take
-from fastpath.state cimport ETHER, PORTS, worker
+from fastpath.state cimport ETHER, ICMP_SOURCES, PORTS, count_drop, worker
 
 cdef enum:
     QUOTE4_TOTAL = 576           # RFC 1812 4.3.2.3: as much as fits without exceeding 576 bytes
@@ -22,6 +26,8 @@ cdef enum:
     ICMP6_UNREACHABLE = 1
     ICMP6_TOO_BIG = 2
     ICMP6_TIME_EXCEEDED = 3
+    ICMP6_INFORMATIONAL = 128    # types from here on are no errors, RFC 4443 2.1
+    ICMP6_REDIRECT = 137
 
 
 cdef inline uint32_t error4(uint16_t reason) noexcept nogil:
@@ -42,6 +48,8 @@ cdef inline uint32_t error6(uint16_t reason) noexcept nogil:
         return ICMP6_TIME_EXCEEDED << 8
     if reason == DropReason.no_route:
         return ICMP6_UNREACHABLE << 8 | 0
+    if reason == DropReason.ipv6_link_local:
+        return ICMP6_UNREACHABLE << 8 | 2                  # beyond scope of source address
     if reason == DropReason.unreachable or reason == DropReason.next_hop_unresolved:
         return ICMP6_UNREACHABLE << 8 | 3
     if reason == DropReason.mtu_exceeded:
@@ -66,13 +74,13 @@ cdef inline bint may_answer4(const uint8_t *ip, uint32_t in_first, uint16_t reas
 
 
 cdef inline bint may_be_error6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
-    """An ICMPv6 error, also behind extension headers (RFC 8200 4.1); True as well when that cannot be told."""
+    """An ICMPv6 error or redirect, also behind extension headers (RFC 8200 4.1); True too when that cannot be told."""
     cdef uint8_t header = ip[6]
     cdef uint32_t at = 40, size
     cdef int _i
     for _i in range(EXTENSIONS):
         if header == 58:
-            return at >= in_first or ip[at] < 128
+            return at >= in_first or ip[at] < ICMP6_INFORMATIONAL or ip[at] == ICMP6_REDIRECT
         if header != 0 and header != 43 and header != 44 and header != 51 and header != 60:
             return False
         if at + 8 > in_first:
@@ -86,7 +94,7 @@ cdef inline bint may_be_error6(const uint8_t *ip, uint32_t in_first) noexcept no
 
 
 cdef inline bint may_answer6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
-    """RFC 4443 2.4 (e): never about an ICMPv6 error, nor to a source that does not name one node."""
+    """RFC 4443 2.4 (e): never about an ICMPv6 error or redirect, nor to a source that does not name one node."""
     if may_be_error6(ip, in_first):
         return False
     return not (dr_get_be64(ip + 8) == 0 and dr_get_be64(ip + 16) == 0)
@@ -95,18 +103,19 @@ cdef inline bint may_answer6(const uint8_t *ip, uint32_t in_first) noexcept nogi
 cdef inline void fill4(uint8_t *out, const dr_interface *port, const rte_mbuf *m, uint32_t quoted, uint32_t error,
                        uint16_t mtu, uint16_t ip_id) noexcept nogil:
     """The whole error packet from the Ethernet header on; quoted bytes are in place."""
+    cdef const uint8_t *theirs = dr_data(m) + ETHER
     cdef uint8_t *ip = out + ETHER
     cdef uint8_t *icmp = ip + 20
     memset(out, 0, ETHER + 28)
     dr_put_be16(out + 12, 0x0800)
     ip[0] = 0x45
-    ip[1] = 0xC0                 # RFC 1812 4.3.2.5: precedence internetwork control
+    ip[1] = 0xC0 | theirs[1] & 0x1C    # RFC 1812 4.3.2.5: precedence internetwork control, their TOS; no ECN
     dr_put_be16(ip + 2, <uint16_t>(28 + quoted))
     dr_put_be16(ip + 4, ip_id)
     ip[8] = HOPS
     ip[9] = 1
     memcpy(ip + 12, &port.ipv4_be, 4)
-    memcpy(ip + 16, dr_data(m) + ETHER + 12, 4)
+    memcpy(ip + 16, theirs + 12, 4)
     (<uint16_t *>(ip + 10))[0] = ~dr_fold(dr_sum(ip, 20, 0))
     dr_put_be16(icmp, <uint16_t>error)
     if error == (ICMP4_UNREACHABLE << 8 | 4):
@@ -162,6 +171,14 @@ cdef inline rte_mbuf *quote(worker *w, rte_mbuf *m, bint ipv6, uint32_t *quoted)
     return out
 
 
+cdef inline bint within_rate(worker *w, const uint8_t *ip, uint16_t port, bint ipv6) noexcept nogil:
+    """The source's prefix, a /24 or a /48, and the port have room for one error. Prefixes may share a bucket."""
+    cdef uint64_t prefix = dr_get_be64(ip + 8) >> 16 if ipv6 else dr_get_be32(ip + 12) >> 8
+    cdef uint64_t now = rte_rdtsc()
+    cdef uint32_t k = <uint32_t>(prefix * <uint64_t>0x9E3779B97F4A7C15 >> 32) % ICMP_SOURCES
+    return bucket_take(&w.icmp_source[k], now) and bucket_take(&w.icmp[port], now)
+
+
 cdef inline rte_mbuf *icmp_error(worker *w, rte_mbuf *m, uint16_t port, uint16_t reason,
                                  uint16_t mtu) noexcept nogil:
     """The error that goes with `reason` for packet m, received on `port`; NULL when none may be sent."""
@@ -178,10 +195,12 @@ cdef inline rte_mbuf *icmp_error(worker *w, rte_mbuf *m, uint16_t port, uint16_t
         return NULL
     if source.ipv6[0] == 0 if ipv6 else source.ipv4_be == 0:
         return NULL
-    if not bucket_take(&w.icmp, rte_rdtsc()):
+    if not within_rate(w, ip, port, ipv6):
+        count_drop(w, DropReason.originate_policed)
         return NULL
     out = quote(w, m, ipv6, &quoted)
     if out is NULL:
+        count_drop(w, DropReason.originate_failed)
         return NULL
     if ipv6:
         fill6(dr_data(out), source, m, quoted, error, mtu)
@@ -189,3 +208,8 @@ cdef inline rte_mbuf *icmp_error(worker *w, rte_mbuf *m, uint16_t port, uint16_t
         w.ip_id += 1
         fill4(dr_data(out), source, m, quoted, error, mtu, w.ip_id)
     return out
+
+
+cdef inline bint to_link_local(const rte_mbuf *error) noexcept nogil:
+    """Whether an error of ours goes to a link-local address."""
+    return dr_get_be16(dr_data(error) + 12) == 0x86DD and link_local6(dr_get_be64(dr_data(error) + ETHER + 24))

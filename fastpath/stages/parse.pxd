@@ -6,10 +6,11 @@ say what is wrong with a packet. Fills v4/dst4, v6/hi6/lo6 with what may be look
 verdict. The usual packets go before the others of their burst.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from fastpath.bytes cimport dr_get_64, dr_get_be16, dr_get_be32, dr_get_be64, dr_get_mac, dr_swap_32
+from fastpath.bytes cimport dr_get_64, dr_get_be16, dr_get_be32, dr_get_be64, dr_get_mac, dr_swap_32, dr_swap_64
 from fastpath.dpdk.eal cimport rte_prefetch0
 from fastpath.dpdk.mbuf cimport dr_data, dr_lengths, rte_mbuf
 from fastpath.lookup4 cimport lookup4_prefetch
+from fastpath.lookup6 cimport lookup6_prefetch
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.parse4 cimport hops4, parse4, plain4
 from fastpath.stages.parse6 cimport IPV6_HEADER, hops6, parse6, plain6
@@ -105,7 +106,7 @@ cdef inline uint32_t take4(worker *w, burst *b, uint32_t n, uint64_t mac) noexce
     return left
 
 
-cdef inline uint32_t take6(burst *b, uint32_t n, uint64_t mac) noexcept nogil:
+cdef inline uint32_t take6(worker *w, burst *b, uint32_t n, uint64_t mac) noexcept nogil:
     """take4 for IPv6."""
     cdef uint32_t i, k = 0, left = 0
     cdef const uint8_t *frame
@@ -116,6 +117,7 @@ cdef inline uint32_t take6(burst *b, uint32_t n, uint64_t mac) noexcept nogil:
         b.rx.hop[i] = dr_get_64(frame + HOP6)
         b.hi6[i] = dr_get_64(frame + 38)
         b.lo6[i] = dr_get_64(frame + 46)
+        lookup6_prefetch(&w.t, dr_swap_64(b.hi6[i]))
     plain6(b, n, mac)
     if any_bad(b, n) == 0:
         b.p6 = &b.rx
@@ -155,6 +157,7 @@ cdef inline void take_others(worker *w, burst *b, uint32_t n, uint64_t mac) noex
             b.v6.hop[b.n6] = 0
             b.hi6[b.n6] = dr_get_be64(frame + ETHER + 24)
             b.lo6[b.n6] = dr_get_be64(frame + ETHER + 32)
+            lookup6_prefetch(&w.t, b.hi6[b.n6])
             b.n6 += 1
         else:
             to_slow(b, m, verdict)
@@ -181,12 +184,12 @@ cdef inline void parse(worker *w, burst *b) noexcept nogil:
     if b.kind == KIND_RECEIVED:
         mac = w.router.port[b.port].mac
         if dr_get_be16(b.rx.frame[0] + 12) == TYPE_IPV6:
-            left = take6(b, left, mac)
+            left = take6(w, b, left, mac)
             if left:
                 left = take4(w, b, left, mac)
         else:
             left = take4(w, b, left, mac)
             if left:
-                left = take6(b, left, mac)
+                left = take6(w, b, left, mac)
     if left:
         take_others(w, b, left, mac)

@@ -5,7 +5,7 @@
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastpath.lookup4 cimport lookup4_fetched
-from fastpath.lookup6 cimport lookup6_burst
+from fastpath.lookup6 cimport lookup6_fetched
 from fastpath.stages.choose cimport choose
 from fastpath.stages.dispose cimport dispose
 from fastpath.stages.parse cimport gather, parse
@@ -28,7 +28,7 @@ cdef inline uint32_t route(worker *w, burst *b) noexcept nogil:
         forwarded += rewrite(w, b, b.p4, b.n4, False)
         lap(w, STAGE_REWRITE)
     if b.n6:
-        lookup6_burst(&w.t, b.hi6, b.lo6, b.group, b.n6)
+        lookup6_fetched(&w.t, b.hi6, b.lo6, b.group, b.n6)
         lap(w, STAGE_LOOKUP6)
         choose(w, b, b.p6, b.n6, True)
         lap(w, STAGE_CHOOSE)

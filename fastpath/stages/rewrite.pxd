@@ -10,11 +10,18 @@ from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTIO
                               DR_PORT_SHIFT, dr_adjacency)
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.choose cimport PROTO_TCP
-from fastpath.stages.parse cimport ip_length
+from fastpath.stages.parse cimport any_bad, ip_length
 from fastpath.stages.parse6 cimport class6, link_local6
 from fastpath.stages.transmit cimport transmit_burst
 from fastpath.state cimport (BURST, ETHER, HOP4, HOP6, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK,
                              VERDICT_PUNT, burst, lanes, to_slow, worker)
+
+cdef extern from *:
+    """
+    /* GCC 12 vectorises no shift of a value that it knows. */
+    #define dr_hidden(v) ({ uint64_t h_ = (v); __asm__("" : "+r"(h_)); h_; })
+    """
+    uint64_t dr_hidden(uint64_t v) noexcept nogil
 
 cdef enum:
     PORT_BGP = 179
@@ -118,11 +125,11 @@ cdef inline uint16_t closer_verdict(worker *w, burst *b, rte_mbuf *m, const dr_a
     return action_verdict(action, dr_data(m) + ETHER, m.data_len - ETHER, b.kind, ipv6)
 
 
-cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, uint64_t *ports,
+cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, uint64_t *others_ports,
                                     bint ipv6) noexcept nogil:
     """Some packets need a closer look: those go check by check behind the others. Returns how many are left."""
     cdef uint32_t i, k = 0, others = 0
-    cdef uint64_t dst
+    cdef uint64_t dst, ports = 0
     cdef uint16_t verdict
     cdef const dr_adjacency *a
     cdef rte_mbuf *m
@@ -147,8 +154,9 @@ cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, u
         v.pkt[k] = m
         v.length[k] = m.pkt_len
         b.way[k] = dst >> DR_PORT_SHIFT & 0xFF
-        ports[0] |= <uint64_t>1 << b.way[k]
+        ports |= <uint64_t>1 << b.way[k]
         k += 1
+    others_ports[0] = ports
     return k
 
 
@@ -166,6 +174,15 @@ cdef inline void plain_ways(burst *b, const lanes *v, uint32_t n, uint64_t links
                     | (~links >> (way & (PORTS - 1)) & 1))
 
 
+cdef inline uint64_t ports_of(const burst *b, uint32_t n) noexcept nogil:
+    """Bit p: some of way[0..n) are p."""
+    cdef uint32_t i
+    cdef uint64_t seen = 0, one = dr_hidden(1)
+    for i in range(n):
+        seen |= one << (b.way[i] & (PORTS - 1))
+    return seen
+
+
 cdef inline void write_head(burst *b, lanes *v, uint32_t i, bint ipv6) noexcept nogil:
     """The frame's MACs and the word with its hop count."""
     cdef uint8_t *frame = v.frame[i]
@@ -176,17 +193,15 @@ cdef inline void write_head(burst *b, lanes *v, uint32_t i, bint ipv6) noexcept 
 cdef inline uint32_t rewrite(worker *w, burst *b, lanes *v, uint32_t n, bint ipv6) noexcept nogil:
     """adjacency[i] applied to packet i of v. Returns how many went to a port."""
     cdef uint32_t i
-    cdef uint64_t bad = 0, ports = 0
+    cdef uint64_t ports, others = 0
     # what does not come from a port is looked at check by check
     cdef uint64_t links = dr_load_relaxed_32(&w.router.links_up) if b.kind == KIND_RECEIVED else 0
     for i in range(n):
         b.word[i] = dr_load_relaxed_64(&b.adjacency[i].dst)
         b.room[i] = b.adjacency[i].mtu
     plain_ways(b, v, n, links, 40 if ipv6 else 16)
-    for i in range(n):
-        bad |= b.bad[i]
-        ports |= <uint64_t>1 << (b.way[i] & (PORTS - 1))
-    if bad == 0:
+    if any_bad(b, n) == 0:
+        ports = ports_of(b, n)
         for i in range(n):
             write_head(b, v, i, ipv6)
     else:
@@ -195,7 +210,8 @@ cdef inline uint32_t rewrite(worker *w, burst *b, lanes *v, uint32_t n, bint ipv
             if b.bad[i] == 0:
                 write_head(b, v, i, ipv6)
                 ports |= <uint64_t>1 << b.way[i]
-        n = rewrite_others(w, b, v, n, &ports, ipv6)
+        n = rewrite_others(w, b, v, n, &others, ipv6)
+        ports |= others
     if n:
         transmit_burst(w, b, v, n, <uint32_t>ports)
     return n

@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench_lab import full_feed
+from bench_lab import full_feed, two_feeds
 
 
-def bgp(ipv4: int, ipv6: int, rounds: int) -> dict[str, object]:
+def bgp(ipv4: int, ipv6: int, rounds: int, churn_s: int) -> dict[str, object]:
     """The figures, by name."""
     seconds: dict[str, list[float]] = {}
     found: dict[str, object] = {}
@@ -23,6 +23,9 @@ def bgp(ipv4: int, ipv6: int, rounds: int) -> dict[str, object]:
             print(f"bench: {receiver}: {load.seconds:.2f} s, sent within {load.sent_s:.2f} s {memory}", file=sys.stderr)
             seconds.setdefault(receiver, []).append(load.seconds)
             found |= {f"{name}_rss": {"value": value, "unit": "bytes"} for name, value in memory.items()}
+        for name, figure in two_feeds.measure(Path(directory), ipv4, ipv6, churn_s):
+            print(f"bench: {name}: {figure}", file=sys.stderr)
+            found[name] = figure
     median = {receiver: round(statistics.median(values), 3) for receiver, values in seconds.items()}
     own = median.pop("dpdkrouter")
     found["full_feed_to_fib"] = {"value": own, "unit": "s", "rounds": seconds["dpdkrouter"], "peers": median}
@@ -37,8 +40,9 @@ def main() -> int:
     parser.add_argument("--ipv4", type=int, default=1_050_000)
     parser.add_argument("--ipv6", type=int, default=235_000)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--churn-seconds", type=int, default=60)
     chosen = parser.parse_args()
-    found = bgp(chosen.ipv4, chosen.ipv6, chosen.rounds)
+    found = bgp(chosen.ipv4, chosen.ipv6, chosen.rounds, chosen.churn_seconds)
     if chosen.json:
         print(json.dumps(found))
         return 0

@@ -47,6 +47,8 @@ address = "{HOP4}"
 asn = 65001
 families = ["ipv4", "ipv6"]
 passive = true
+import_policy = "accept"
+accept_bogons = true
 """
 
 
@@ -59,11 +61,13 @@ class Load:
 
 
 @contextlib.contextmanager
-def sending(namespace: Namespace, local: str, peer: str, file: Path) -> Iterator[subprocess.Popen[str]]:
+def sending(
+    namespace: Namespace, local: str, peer: str, file: Path, asn: int = 65001
+) -> Iterator[subprocess.Popen[str]]:
     """The sender, until the block ends."""
     paths = os.pathsep.join(path for path in sys.path if path)
     with subprocess.Popen(
-        namespace.command("env", f"PYTHONPATH={paths}", sys.executable, "-P", SENDER, local, peer, "65001", str(file)),
+        namespace.command("env", f"PYTHONPATH={paths}", sys.executable, "-P", SENDER, local, peer, str(asn), str(file)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,20 +1,24 @@
 """A BGP speaker that sends a prebuilt stream as fast as TCP takes it: `python sender.py LOCAL PEER ASN FILE`.
 
 It prints the monotonic time of the first UPDATE and of the last byte handed to TCP, a line each, and keeps the session
-until its stdin ends. Run it in a namespace. RFC 4271.
+until its stdin ends. A line of JSON on stdin asks for churn (churn.py): then it prints the time after each second's last
+UPDATE. Run it in a namespace. RFC 4271.
 """
 
 from __future__ import annotations
 
+import json
 import select
 import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from lab.harness.speaker import HOLD_SECONDS, KEEPALIVE, OPEN, message, open_body
 
 CONNECT_S = 60
+SLICES = 50
 FAMILIES = [(1, bytes((0, afi, 0, 1))) for afi in (1, 2)]
 
 
@@ -46,6 +50,23 @@ def _receive(connection: socket.socket, seen: bytearray) -> int:
     return kind
 
 
+def _churn(connection: socket.socket, asked: dict[str, Any]) -> None:
+    """A second of UPDATEs after the other, in slices, each with its end; the time after each end."""
+    data, parts, at = Path(asked["file"]).read_bytes(), [], 0
+    for size in asked["sizes"]:
+        parts.append(data[at : at + size])
+        at += size
+    start = time.monotonic()
+    for second, end in enumerate(asked["ends"]):
+        part = parts[second % len(parts)]
+        for number in range(SLICES):
+            wait = start + second + number / SLICES - time.monotonic()
+            time.sleep(max(0.0, wait))
+            connection.sendall(part[len(part) * number // SLICES : len(part) * (number + 1) // SLICES])
+        connection.sendall(bytes.fromhex(end))
+        print(time.monotonic(), flush=True)
+
+
 def main(arguments: list[str]) -> int:
     """See the module."""
     local, peer, asn, file = arguments
@@ -62,7 +83,10 @@ def main(arguments: list[str]) -> int:
     while True:
         ready, _, _ = select.select([connection, sys.stdin], [], [], HOLD_SECONDS / 4)
         if sys.stdin in ready:
-            return 0
+            line = sys.stdin.readline()
+            if not line:
+                return 0
+            _churn(connection, json.loads(line))
         if connection in ready:
             _receive(connection, seen)
         else:

@@ -28,24 +28,26 @@ class Stream:
     updates: int
     samples4: bytes
     samples6: bytes
+    known4: list[bytes]  # IPv4 prefixes of it as NLRI
 
 
-def _attribute(flags: int, code: int, value: bytes) -> bytes:
+def attribute(flags: int, code: int, value: bytes) -> bytes:
     return struct.pack("!BBB", flags, code, len(value)) + value
 
 
-def _attributes(chance: random.Random) -> bytes:
-    """All but the next hop."""
-    path = [65001] + [chance.randrange(1, 400_000) for _ in range(chance.choice(PATH_LENGTHS) - 1)]
-    found = _attribute(0x40, 1, bytes([chance.choice((0, 0, 0, 2))]))
-    found += _attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
+def attributes(chance: random.Random, asn: int, longer: int = 0) -> bytes:
+    """All but the next hop; longer: the AS's own number so many times more."""
+    others = [chance.randrange(1, 400_000) for _ in range(chance.choice(PATH_LENGTHS) - 1)]
+    path = [asn] * (1 + longer) + others
+    found = attribute(0x40, 1, bytes([chance.choice((0, 0, 0, 2))]))
+    found += attribute(0x40, 2, struct.pack(f"!BB{len(path)}I", 2, len(path), *path))
     if chance.random() < 0.2:
-        found += _attribute(0x80, 4, struct.pack("!I", chance.randrange(1000)))
+        found += attribute(0x80, 4, struct.pack("!I", chance.randrange(1000)))
     if chance.random() < 0.7:
         many = [chance.randrange(1 << 32) for _ in range(chance.randrange(1, 9))]
-        found += _attribute(0xC0, 8, struct.pack(f"!{len(many)}I", *many))
+        found += attribute(0xC0, 8, struct.pack(f"!{len(many)}I", *many))
     if chance.random() < 0.1:
-        found += _attribute(0xC0, 32, struct.pack("!III", 65001, chance.randrange(1000), 1))
+        found += attribute(0xC0, 32, struct.pack("!III", asn, chance.randrange(1000), 1))
     return found
 
 
@@ -77,30 +79,30 @@ def _runs(chance: random.Random, prefixes: list[tuple[int, int]]) -> list[list[t
     return runs
 
 
-def _message(attributes: bytes, nlri: bytes) -> bytes:
+def message(attributes: bytes, nlri: bytes) -> bytes:
     body = struct.pack("!HH", 0, len(attributes)) + attributes + nlri
     return MARKER + struct.pack("!HB", 19 + len(body), 2) + body
 
 
-def build(ipv4: int, ipv6: int, hop4: bytes, hop6: bytes) -> Stream:
-    """A table of so many prefixes, followed by the End-of-RIB of each family."""
+def build(ipv4: int, ipv6: int, hop4: bytes, hop6: bytes, asn: int = 65001, longer: int = 0) -> Stream:
+    """A table of so many prefixes of a peer of this AS, followed by the End-of-RIB of each family."""
     chance = random.Random(4271)
     prefixes4 = _prefixes(chance, ipv4, LENGTHS4, 1 << 24, 32)
     prefixes6 = _prefixes(chance, ipv6, LENGTHS6, 0x2001 << 112, 128)
     messages, sets = [], 0
     for prefixes, bits in ((prefixes4, 32), (prefixes6, 128)):
         runs = _runs(chance, prefixes)
-        chosen = [_attributes(chance) for _ in range(len(runs) // UPDATES_A_SET + 1)]
+        chosen = [attributes(chance, asn, longer) for _ in range(len(runs) // UPDATES_A_SET + 1)]
         sets += len(chosen)
         for number, run in enumerate(runs):
-            attributes, nlri = chosen[number % len(chosen)], _packed(run, bits)
+            common, nlri = chosen[number % len(chosen)], _packed(run, bits)
             if bits == 32:
-                messages.append(_message(attributes + _attribute(0x40, 3, hop4), nlri))
+                messages.append(message(common + attribute(0x40, 3, hop4), nlri))
             else:
                 value = struct.pack("!HBB", 2, 1, 16) + hop6 + b"\0" + nlri
-                messages.append(_message(_attribute(0x80, 14, value) + attributes, b""))
+                messages.append(message(attribute(0x80, 14, value) + common, b""))
     chance.shuffle(messages)
-    ends = [_message(b"", b""), _message(_attribute(0x80, 15, b"\0\2\1"), b"")]
+    ends = [message(b"", b""), message(attribute(0x80, 15, b"\0\2\1"), b"")]
     assert prefixes4[-1][0] >> 24 < 127  # what comes then is no unicast space all through
     sample4, sample6 = chance.choices(prefixes4, k=8000), chance.choices(prefixes6, k=2000)
     return Stream(
@@ -110,4 +112,5 @@ def build(ipv4: int, ipv6: int, hop4: bytes, hop6: bytes) -> Stream:
         len(messages),
         b"".join(address.to_bytes(4, "big") for address, _ in sample4),
         b"".join(address.to_bytes(16, "big") for address, _ in sample6),
+        [_packed([prefix], 32) for prefix in sample4],
     )

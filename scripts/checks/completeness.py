@@ -84,8 +84,8 @@ def metrics() -> set[str]:
 def named(kind: str, item: str, text: str) -> bool:
     """Whether the text names the item; a command's words may stand as a list's elements."""
     words = r"""[\s"',]+""".join(map(re.escape, item.split()))
-    if kind == "metric":  # a client adds _total to a counter's name
-        words += "(?:_total)?"
+    if kind == "metric":  # a client adds _total to a counter's name, the others to a histogram's
+        words += "(?:_total|_sum|_count|_bucket)?"
     return re.search(rf"(?<![\w.-]){words}(?![\w-])", text) is not None
 
 

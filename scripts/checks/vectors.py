@@ -16,10 +16,10 @@ from pathlib import Path
 
 from checks.tree import BUILD
 
-LOOPS = ("plain4", "hops4", "plain6", "hops6", "any_bad", "hash_flows4", "plain_ways")
+LOOPS = ("plain4", "hops4", "plain6", "hops6", "any_bad", "hash_flows4", "plain_ways", "ports_of")
 """The arithmetic of parse, choose and rewrite."""
 
-LACKING = {"v2": ("plain_ways",)}
+LACKING = {"v2": ("plain_ways", "ports_of")}
 """What a variant's instructions don't allow: before AVX2 no vector shifts each lane by a count of its own."""
 
 REPORT = re.compile(r"worker\.pyx\.c:(\d+):\d+: optimized:\s+loop vectorized using (\d+) byte vectors")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FIRST_SLOT = 0x10  # NIC i is at 0000:00:1i.0
 CPUS = 3
 MEMORY_MIB = 2048
+NODES = ("0", "1-2")  # the CPUs of each NUMA node; each has its part of the memory
 STOP_S = 20
 MONITOR_S = 60
 # A CPU of an emulated machine stands still now and then; the kernel must not take its clock for broken.
@@ -114,7 +115,10 @@ class Machine:
     def _command(self, channel: int, monitor: int) -> list[str]:
         words = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-user-config"]
         words += ["-display", "none", "-no-reboot", "-accel", "tcg,thread=multi", "-cpu", "max"]
-        words += ["-smp", str(CPUS), "-m", str(MEMORY_MIB), "-machine", "q35"]
+        words += ["-smp", f"{CPUS},sockets={CPUS}", "-m", str(MEMORY_MIB), "-machine", "q35"]
+        for node, cpus in enumerate(NODES):
+            memory = f"memory-backend-ram,id=memory{node},size={MEMORY_MIB // len(NODES)}M"
+            words += ["-object", memory, "-numa", f"node,nodeid={node},cpus={cpus},memdev=memory{node}"]
         words += ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"]
         words += ["-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd), "-append", KERNEL_OPTIONS]
         words += ["-chardev", f"file,id=console,path={self._logs}/console.log", "-serial", "chardev:console"]

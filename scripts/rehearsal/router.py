@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 FILE = "/etc/dpdkrouter/router.toml"
 LCORES = (1, 2)  # CPU 0 is left to everything else, as on metal
-PAGES = 256  # 2 MiB each
+NODE = 1  # the workers' NUMA node
+PAGES = {NODE: 256, 0: 16}  # hugepages of 2 MiB on each node
+POOL = "/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB"
+EAL_MIB = 256
 METRICS = "http://127.0.0.1:9436/metrics"
 
 _HEAD = f"""\
@@ -26,7 +29,7 @@ name = "metal"
 
 [fastpath]
 lcores = {list(LCORES)}
-memory_mib = 256
+memory_mib = {EAL_MIB}
 idle = "sleep"           # an emulated CPU that polls takes the time of the others
 
 [table]                  # a rehearsal's routes, not the Internet's
@@ -45,6 +48,25 @@ device = "{device}"
 mtu = {mtu}
 addresses = ["{address4}/24", "{address6}/64"]
 {mac}"""
+
+# What no start takes, each line of it: a CPU and a device that are not there, no NIC, memory that is not to be had.
+IMPOSSIBLE = """\
+[fastpath]
+lcores = [1, 7]
+memory_mib = 8192
+[[port]]
+name = "absent"
+device = "0000:00:1e.7"
+[[port]]
+name = "bridge"
+device = "0000:00:00.0"
+"""
+REFUSED = (
+    r"fastpath\.hugepages: found \d+ free pages of 2 MiB: must be \d+ .*raise vm\.nr_hugepages by \d+",
+    r"fastpath\.lcores\[1\]: found 7: must be a CPU this process may use: 0, 1, 2",
+    r'port\[0\]\.device: found "0000:00:1e\.7": must be a PCI device of this machine',
+    r'port\[1\]\.device: found "0000:00:00\.0": .*none of the installed DPDK drivers takes',
+)
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')

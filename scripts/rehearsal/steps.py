@@ -17,7 +17,19 @@ from lab.harness.waiting import wait_for
 from rehearsal.guest import GuestError
 from rehearsal.hosts import INTERFACE, MTU, exchange
 from rehearsal.machine import pci_address
-from rehearsal.router import FILE, LCORES, METRICS, PAGES, Page, configuration
+from rehearsal.router import (
+    EAL_MIB,
+    FILE,
+    IMPOSSIBLE,
+    LCORES,
+    METRICS,
+    NODE,
+    PAGES,
+    POOL,
+    REFUSED,
+    Page,
+    configuration,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,10 +141,37 @@ def bind(it: Rehearsal) -> None:
     it.screen.heading("The NICs go to DPDK")
     it.run(f"dpdkrouter nic bind {' '.join(it.addresses)}")
     it.screen.check(set(it.drivers_now().values()) == {"vfio-pci"}, "vfio-pci has them all")
-    it.run(f"sysctl -w vm.nr_hugepages={PAGES}")
+    it.run("; ".join(f"echo {count} > {POOL.format(node=node)}/nr_hugepages" for node, count in PAGES.items()))
     (it.logs / "router.toml").write_text(configuration(it.hosts, MTU, OWN_MACS))
     it.run(f"mkdir -p $(dirname {FILE}) && cp /out/router.toml {FILE}")
-    it.run("dpdkrouter doctor", (0, 5))
+    (doctor,) = it.run_together([("dpdkrouter doctor --json", (0, 5))])
+    bad = [finding for finding in doctor.json()["findings"] if finding["state"] != "ok"]
+    it.screen.check(not bad, "doctor finds all well", bad)
+
+
+def refuse(it: Rehearsal) -> None:
+    """A device that another process holds, and a configuration that this machine cannot run."""
+    it.screen.heading("What is refused, before anything is touched")
+    first = it.addresses[0]
+    (it.logs / "impossible.toml").write_text(IMPOSSIBLE)
+    group = it.guest.run(f"basename $(readlink /sys/bus/pci/devices/{first}/iommu_group)").out.strip()
+    holder = f"exec 9<>/dev/vfio/{group}; exec sleep 3600"
+    it.guest.run(f"setsid bash -c {shlex.quote(holder)} >/dev/null 2>&1 & echo $! >/run/holder.pid")
+    it.guest.run('until [ "$(</proc/$(</run/holder.pid)/comm)" = sleep ]; do sleep 0.1; done')
+    started, restored, impossible = it.run_together(
+        [
+            (f"timeout 600 dpdkrouter run {FILE}", (2,)),
+            (f"dpdkrouter nic restore {first}", (1,)),
+            ("dpdkrouter check --here /out/impossible.toml", (2,)),
+        ]
+    )
+    held = rf"is in use: /dev/vfio/{group} is open in process \d+ \(sleep\); end that first"
+    for what, result in (("run", started), ("nic restore", restored)):
+        it.screen.check(re.search(held, result.err) is not None, f"`{what}` names the process that has {first}")
+    for pattern in REFUSED:
+        it.screen.check(re.search(pattern, impossible.err) is not None, f"`check --here`: {pattern}")
+    it.screen.check(set(it.drivers_now().values()) == {"vfio-pci"}, "and nothing was touched")
+    it.guest.run("kill $(</run/holder.pid); while [ -e /proc/$(</run/holder.pid) ]; do sleep 0.1; done")
 
 
 def start(it: Rehearsal) -> None:
@@ -147,6 +186,9 @@ def start(it: Rehearsal) -> None:
         what = f"port p{host.number}: .* MAC {it.mac(host.number)}"
         it.screen.check(re.search(what, it.log) is not None, f"p{host.number} has its MAC", it.mac(host.number))
     it.screen.check(it.page().all("port_link_up") == len(it.hosts), "all links are up")
+    it.screen.check(f"memory from NUMA node {NODE}" in it.log, f"memory is taken from NUMA node {NODE}, the workers'")
+    left = int(it.guest.run(f"cat {POOL.format(node=NODE)}/free_hugepages").out)
+    it.screen.check(left <= PAGES[NODE] - EAL_MIB // 2, "hugepages that are left there", f"{left} of {PAGES[NODE]}")
 
 
 def resolve(it: Rehearsal) -> None:
@@ -313,4 +355,4 @@ def restore(it: Rehearsal) -> None:
         it.screen.check(True, f"the kernel's {interface} pings {host.name} in both families")
 
 
-STEPS = (boot, look, bind, start, resolve, forward, big, queues, counters, filters, links, stop, restore)
+STEPS = (boot, look, bind, refuse, start, resolve, forward, big, queues, counters, filters, links, stop, restore)

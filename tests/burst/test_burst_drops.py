@@ -223,6 +223,13 @@ def originate_failed(plane: Plane) -> None:
     assert (result.moved.dropped, result.moved.originated) == (1, 0)
 
 
+def originate_policed(plane: Plane) -> None:
+    """More errors than a source's prefix may have; test_burst_icmp looks at whose rate it is."""
+    moved = plane.send(0, CASES["no_route"] * 300).moved
+    assert moved.drops == {"no_route": 600, "originate_policed": 600 - moved.originated}
+    assert moved.originated > 0
+
+
 STATES: dict[str, Callable[[Plane], None]] = {
     function.__name__: function
     for function in (
@@ -235,6 +242,7 @@ STATES: dict[str, Callable[[Plane], None]] = {
         inject_loop,
         inject_invalid,
         originate_failed,
+        originate_policed,
     )
 }
 

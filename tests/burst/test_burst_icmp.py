@@ -10,6 +10,7 @@ from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
+    ICMPv6ND_Redirect,
     ICMPv6PacketTooBig,
     ICMPv6TimeExceeded,
     IPv6,
@@ -124,11 +125,28 @@ def lost6(*layers: Packet) -> bytes:
 
 
 ECHO6, ERROR6 = ICMPv6EchoRequest(data=b"e"), ICMPv6TimeExceeded() / IPv6() / Raw(b"e")
+
+
+def test_beyond_the_scope_of_its_source(plane: Plane) -> None:
+    """RFC 4443 3.1 code 2, from the port's link-local address to the station that sent it."""
+    frame = frame6(0, udp6("2001:db8:18:1::7", src="fe80::9"))
+    frame = frame[:6] + bytes.fromhex("020000000177") + frame[12:]
+    result = plane.send(0, [frame], until=lambda moved: moved.originated == 1)
+    assert result.moved.drops == {"ipv6_link_local": 1}
+    answer = result.out[0][0]
+    packet = decoded(answer)
+    assert answer[:12] == bytes.fromhex("020000000177") + near_mac(0)
+    assert (packet[IPv6].src, packet[IPv6].dst, packet[ICMPv6DestUnreach].code) == ("fe80::1", "fe80::9", 2)
+    assert in6_chksum(58, packet[IPv6], answer[54:]) == 0
+    assert answer[62:] == frame[14:]
+
+
 LATER = {"offset": 5, "m": 0, "id": 7}
 SILENT = {
     **{f"icmp type {kind}": lost4(ICMP(type=kind)) for kind in (3, 4, 5, 11, 12)},
     "icmp without its type": frame4(0, IP(src="198.18.0.5", dst="203.0.113.9", proto=1)),
     "icmpv6 error": lost6(ERROR6),
+    "icmpv6 redirect": lost6(ICMPv6ND_Redirect()),
     "icmpv6 error behind options": lost6(IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), ERROR6),
     "icmpv6 error, first fragment": lost6(IPv6ExtHdrFragment(offset=0, m=1), ERROR6),
     "icmpv6, later fragment": lost6(IPv6ExtHdrFragment(nh=58, **LATER), Raw(b"f" * 8)),
@@ -188,12 +206,19 @@ def test_a_hop_that_ends_is_not_resolved(plane: Plane, family: int, number: Spec
     assert (result.moved.drops, result.moved.punts) == ({"ttl_expired": 1}, {})
 
 
-def test_errors_are_rate_limited(plane: Plane) -> None:
-    """1,000 a second and a burst of 100 for each worker: RFC 1812 4.3.2.8, RFC 4443 2.4 (f)."""
-    frames = [error_frame(4, "no_route")] * 1500
-    result = plane.send(0, frames)
-    assert result.moved.drops == {"no_route": 1500}
-    assert 16 <= result.moved.originated < 1500
+@pytest.mark.parametrize("family", [4, 6])
+def test_errors_are_rate_limited(plane: Plane, family: int) -> None:
+    """A prefix has 200 a second and 100 at once of each worker: RFC 1812 4.3.2.8, RFC 4443 2.4 (f)."""
+    frames = [error_frame(family, "no_route")] * 1500
+    moved = plane.send(0, frames).moved
+    assert moved.drops == {"no_route": 1500, "originate_policed": 1500 - moved.originated}
+    assert 16 <= moved.originated < 1500
+    if family == 4:
+        frame = frame4(0, udp4("203.0.113.9", src="198.18.1.5"))
+    else:
+        frame = frame6(0, udp6("2001:db8:ffff::9", src="2001:db8:118::5"))
+    moved = plane.send(0, [frame], until=lambda moved: moved.originated + len(moved.drops) == 2).moved
+    assert "originate_policed" not in moved.drops, "another prefix has a rate of its own"
 
 
 def test_the_unresolved_next_hop_is_asked_for(plane: Plane) -> None:

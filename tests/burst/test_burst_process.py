@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dpdkrouter.fib import Fib
+from dpdkrouter.fib import Fib, Limits
+from dpdkrouter.segment import StatsReader
 from lab.harness.waiting import wait_for
 from planekit import Fabric, FastPathProcess, Plane
 from planekit.frames import forwarded, to
@@ -164,6 +165,22 @@ def test_sigterm_ends_it_while_it_waits_for_routes(clean: None, tmp_path: Path) 
         wait_for(lambda: "waiting: " in process.output(), 30, "it waits for the route segment")
         process.signal(signal.SIGTERM)
         assert process.wait(2) == 0
+
+
+def test_queues_are_spread_over_the_lcores_and_hashed_by_the_device(hugepages: Path, tmp_path: Path) -> None:
+    """net_null says that it hashes IP: with two lcores each port gets two RX queues, one each, and RSS for both families."""
+    name = instance("queues")
+    with FastPathProcess(Settings(name, ("net_null0", "net_null1"), lcores=(1, 0)), tmp_path) as process:
+        fib = Fib.create(process.paths.routes, Limits(16, 16, 8, 8, 8, 8, 8), name)
+        process.await_ready()
+        fib.close()
+        with StatsReader(process.paths.stats) as stats:
+            ports = stats.ports()
+    process.paths.routes.unlink()
+    assert [sorted(port.rx_lcores) for port in ports] == [[0, 1], [0, 1]]
+    for port in ports:
+        assert (port.rx_queues, port.numa) == (2, 0)
+        assert {"ipv4", "ipv6"} <= set(port.rss.split())
 
 
 def test_what_a_killed_start_left_goes_with_the_next(clean: None, tmp_path: Path) -> None:

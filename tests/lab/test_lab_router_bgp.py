@@ -123,6 +123,25 @@ def test_lost_peer_moves_traffic_to_the_other(lab: BgpLab, how: str) -> None:
     assert states == {WEST4: "down", WEST6: "down", EAST4: "up"}
 
 
+def test_a_lost_link_moves_traffic_before_any_session_is_lost(lab: BgpLab) -> None:
+    with (
+        Stream(lab.client, (SERVICE4, UDP), [lab.west, lab.east], rate=300) as v4,
+        Stream(lab.client, (SERVICE6, UDP), [lab.west, lab.east], rate=300) as v6,
+    ):
+        start = time.monotonic()
+        wait_for(lambda: v4.arrived_since(start, 0) > 50 and v6.arrived_since(start, 0) > 50, 10, "traffic at west")
+        before = lab.router.call("status")["repairs"]
+        lab.metal.run("ip", "link", "set", "wan0", "down")
+        wait_for(lambda: v4.arrived_since(start, 1) > 50 and v6.arrived_since(start, 1) > 50, 10, "traffic at east")
+    after = lab.router.call("status")["repairs"]
+    assert after["losses"] > before["losses"]
+    assert after["groups"] >= before["groups"] + 2, "one group of each family"
+    states = {peer["address"]: peer["state"] for peer in lab.router.call("bgp.summary")["peers"]}
+    assert states == {WEST4: "up", WEST6: "up", EAST4: "up"}, "hold times are longer"
+    lab.metal.run("ip", "link", "set", "wan0", "up")
+    wait_for(lambda: lab.router.next_hops(SERVICE4) == [WEST4], 30, "west again")
+
+
 def test_bgp_packets_are_punted_in_their_class(lab: BgpLab) -> None:
     before = lab.router.punts()["bgp"]
     lab.birds[0].set_routes(routes(0)[:-1])

@@ -4,7 +4,7 @@
 west ── eth0 ──── wan0   dpdkrouter   wan1 ──── eth0 ── east              anycast 203.0.113.129, 2001:db8:f:1::9
 .9, ::9      2001:db8:1::1/64         2001:db8:2::1/64     ::9
                                       wan2 ──── eth0 ── north  .9 of 192.0.0.0/24 and 2001:db8:3::/64
-                                      192.0.0.1/24, 2001:db8:3::1/64    lo: the same anycast addresses
+                         192.0.0.1/24, 2001:db8:3::1/64, MTU 1400       lo: the same anycast addresses
 
 quiet, 198.51.100.20, is a static neighbour: a second MAC on east's cable that answers no ARP.
 """
@@ -120,7 +120,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         ports = [
             Port("wan0", "192.0.2.1/24", "2001:db8:1::1/64"),
             Port("wan1", "198.51.100.1/24", "2001:db8:2::1/64"),
-            Port("wan2", "192.0.0.1/24", "2001:db8:3::1/64"),
+            Port("wan2", "192.0.0.1/24", "2001:db8:3::1/64", mtu=1400),
         ]
         router = stack.enter_context(Router(metal, directory, ports, BODY))
         lab = Lab(metal, west, east, north, router)
@@ -159,6 +159,20 @@ def test_traceroute_names_the_router_then_the_host(lab: Lab, far: str, hop: str)
     lab.far()
     lines = lab.west.run("traceroute", "-n", "-q", "1", "-w", "2", far).splitlines()[1:]
     assert [line.split()[1] for line in lines] == [hop, far], lines
+
+
+@pytest.mark.parametrize(
+    ("far", "hop"),
+    [pytest.param("192.0.0.9", "192.0.2.1", id="ipv4"), pytest.param("2001:db8:3::9", "2001:db8:1::1", id="ipv6")],
+)
+def test_tracepath_finds_the_smaller_mtu(lab: Lab, far: str, hop: str) -> None:
+    """The router sends at most 1,400 bytes to north, and says so to west, whose cable takes 1,500."""
+    wait_for(lambda: lab.ping(far), 20, f"ping {far}")
+    said = lab.west.run("tracepath", "-n", "-m", "5", far, timeout=60)
+    assert "pmtu 1500" in said, said
+    assert re.search(rf"1:  {hop} .*\n(.*\n)* 2:  {hop} .*pmtu 1400", said), said
+    assert f"{far} " in said, said
+    assert "Resume: pmtu 1400 hops 2" in said, said
 
 
 def _drops(lab: Lab, reason: str, address: str, packets: int = 10, ttl: int | None = None) -> tuple[int, Counts]:

@@ -47,11 +47,16 @@ class Plane:
         simd: str = "auto",
         mtus: tuple[int, ...] = (1500, 1500, 1300),
         hugepages: bool = True,
+        whole: bool = False,
     ) -> None:
+        """whole: devices of one queue that pass IPv4 fragments as they are."""
         self._stack = ExitStack()
         self._mtus = mtus
         self.wires = Wires(name, len(mtus))
-        devices = tuple(self.wires.device(port, f"qpairs={port + 1}") for port in range(len(mtus)))
+        devices = tuple(
+            self.wires.whole_device(port) if whole else self.wires.device(port, f"qpairs={port + 1}")
+            for port in range(len(mtus))
+        )
         settings = Settings(instance(name), devices, lcores=lcores, simd=simd, mtus=mtus, hugepages=hugepages)
         self._folder = folder
         self._settings = settings

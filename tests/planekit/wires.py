@@ -102,6 +102,10 @@ class Wires:
         """The configuration's name of a port's device."""
         return f"net_af_packet{port},iface=near{port}" + (f",{arguments}" if arguments else "")
 
+    def whole_device(self, port: int) -> str:
+        """A device that gives frames as they are: net_af_packet's fan-out group reassembles IPv4 fragments."""
+        return f"net_pcap{port},rx_iface_in=near{port},tx_iface=near{port}"
+
     def set_link(self, port: int, up: bool) -> None:
         """The far end up or down; the near one loses its carrier."""
         self._namespace.run("ip", "link", "set", f"far{port}", "up" if up else "down")

@@ -56,6 +56,23 @@ def test_pending_end_of_rib() -> None:
     assert sessions.all_ended(V6)
 
 
+def test_a_table_load_is_timed_until_the_last_end_of_rib() -> None:
+    sessions = Sessions(PEERS, 0.0)
+    sessions.note(UP, 1.0)
+    assert (view(sessions).load_began, view(sessions).load_s) == (None, None)
+    sessions.note(events.Update(V4, "ipv4", None, messages=5), 2.0)
+    sessions.note(events.EndOfRib(V4, "ipv6"), 3.0)
+    assert (view(sessions).load_began, view(sessions).load_s) == (2.0, None)
+    sessions.note(events.EndOfRib(V4, "ipv4"), 4.5)
+    sessions.note(events.Update(V4, "ipv4", None, messages=5), 9.0)
+    assert (view(sessions).load_began, view(sessions).load_s) == (2.0, 2.5)
+    sessions.note(UP, 20.0)
+    assert view(sessions).load_s is None, "a new session, a new load"
+    sessions.note(events.EndOfRib(V4, "ipv6"), 21.0)
+    sessions.note(events.EndOfRib(V4, "ipv4"), 21.5)
+    assert view(sessions).load_s == 0.5, "of an empty table"
+
+
 def test_down_flaps_and_the_last_error() -> None:
     sessions = Sessions(PEERS, 0.0)
     sessions.note(UP, 1.0)

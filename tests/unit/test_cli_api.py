@@ -28,6 +28,8 @@ PEER = {
     "last_error": 'received cease / administrative shutdown: "[/x] \x1b[2J [red]maintenance[/red]"',
     "flaps": 1,
     "pending": [],
+    "load_s": None,
+    "loading": None,
 }
 SUMMARY = {"router_id": "192.0.2.1", "asn": 65000, "feed": "json", "peers": [PEER]}
 ROUTE = {
@@ -96,6 +98,15 @@ def test_bgp_summary_shows_a_peers_words_and_obeys_none(router: Router, control:
     words = r'received cease / administrative shutdown: "[/x] \x1b[2J [red]maintenance[/red]"'
     assert lines[3] == f"2001:db8:1:a::2: last error: {words}"
     assert router.json("bgp", "summary") == SUMMARY
+
+
+def test_bgp_summary_shows_how_far_a_table_load_is(router: Router, control: Control) -> None:
+    loading = {"routes": 2000, "seconds": 0.5, "rate": 4000}
+    control.answers["bgp.summary"] = {**SUMMARY, "peers": [{**PEER, "pending": ["ipv4", "ipv6"], "loading": loading}]}
+    assert (
+        router.run("bgp", "summary").splitlines()[3]
+        == "2001:db8:1:a::2: loading: 2000 routes, 4000 a second, no End-of-RIB yet: ipv4, ipv6"
+    )
 
 
 def test_bgp_summary_is_readable_at_80_columns(router: Router, control: Control) -> None:
@@ -276,11 +287,16 @@ def test_several_routers_and_none_named_is_an_error_that_names_them(router: Rout
 
 
 def test_the_environment_names_a_router_and_the_option_wins(router: Router, control: Control) -> None:
-    control.answers["status"] = {"prefixes": {"ipv4": 1, "ipv6": 2}, "refused": {"full": 3}}
+    control.answers["status"] = {
+        "prefixes": {"ipv4": 1, "ipv6": 2},
+        "refused": {"full": 3},
+        "repairs": {"losses": 2, "groups": 9, "longest_s": 0.00125},
+    }
     named = {"DPDKROUTER_NAME": router.paths.name}
     text = process("status", more=named).stdout
     assert f"router     {router.paths.name}\n" in text
     assert "rib        1 IPv4, 2 IPv6 prefixes\n" in text
     assert "refused    3 routes (full)\n" in text
+    assert "2 lost links or neighbours, 9 groups rewritten, the longest in 1.2 ms\n" in text
     assert "bgp        0 of 1 sessions up, ExaBGP feed json\n" in text
     assert "router nobody: not here" in process("-n", "nobody", "status", more=named, code=3).stderr

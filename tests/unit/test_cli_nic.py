@@ -10,6 +10,7 @@ import pytest
 
 from clikit import COMMAND, process, run
 from dpdkrouter.cli import nic
+from dpdkrouter.cli.nic import UNTIL_BOOT
 from nickit import DRIVERS, IGB, MLX5, PCI, UNKNOWN, FakeKernel, machine
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_nic_list(kernel: FakeKernel) -> None:
 
 def test_nic_bind_and_nic_restore(root: None, kernel: FakeKernel) -> None:
     out, err = run("nic", "bind", A, "01:00.1", C)
-    assert err == ""
+    assert err == f"note: {UNTIL_BOOT}\n"
     assert out.splitlines() == [
         f"{A}: bound to vfio-pci (driver before: e1000e)",
         f"{B}: bound to vfio-pci (driver before: igb)",
@@ -70,6 +71,13 @@ def test_nic_bind_and_nic_restore(root: None, kernel: FakeKernel) -> None:
         f"{A}: restored to e1000e, interface fake0",
         f"{C}: nothing to do: the kernel's driver mlx5_core has it: nothing to restore",
     ]
+
+
+def test_a_unit_may_bind_at_every_boot(root: None, kernel: FakeKernel) -> None:
+    run("nic", "bind", A)
+    again, note = run("nic", "bind", A)
+    assert (again, note) == (f"{A}: nothing to do: vfio-pci has it already\n", "")
+    assert "network-pre.target" in run("nic", "bind", "--help")[0]
 
 
 def test_every_problem_is_a_line_and_nothing_is_touched(root: None, kernel: FakeKernel) -> None:
@@ -146,7 +154,7 @@ def test_an_interface_in_use_needs_force(root: None, kernel: FakeKernel) -> None
     )
     assert kernel.writes == []
     out, err = run("nic", "bind", "--force", A)
-    assert err == f"note: {A}: --force: its interface fake0 has br0 on top of it\n"
+    assert err == f"note: {A}: --force: its interface fake0 has br0 on top of it\nnote: {UNTIL_BOOT}\n"
     assert out == f"{A}: bound to vfio-pci (driver before: e1000e)\n"
 
 

@@ -159,11 +159,21 @@ def test_port_show_and_stats(router: Router, fast_path: Segment) -> None:
     fast_path.set("port[0].speed_mbps", 10000)
     fast_path.set("port[0].driver", b"net_af_packet")
     fast_path.set("port[1].rx_missed", 2**64 - 1)
+    fast_path.set("port[1].rx_queues", 2)
+    fast_path.set("port[1].numa", 0xFFFF)
+    fast_path.set("port[1].rss", b"ipv4 ipv6 udp")
+    fast_path.set("port[1].rx_slot[0]", 2)
+    fast_path.set("port[1].rx_slot[1]", 1)
+    fast_path.set("lcore[1].cpu", 10)
+    fast_path.set("lcore[2].cpu", 20)
     for lcore in (1, 2):
         fast_path.set(f"lcore[{lcore}].port[0].rx_packets", lcore * 100)
     rows = [line.split() for line in router.run("port", "show").splitlines()]
     assert rows[1] == ["wan0", "up", "10000", "02:00:00:00:00:01", "0", "0", "0", "net_af_packet"]
     assert rows[2][:2] == ["wan1", "down"]
+    assert rows[5] == ["wan0", "0", "-", "-"]
+    assert rows[6] == ["wan1", "-", "20,10", "ipv4", "ipv6", "udp", "-"]
+    assert router.json("port", "show")[1]["rx_lcores"] == [20, 10]
     assert router.json("port", "show")[0]["mac"] == "02:00:00:00:00:01"
     stats = router.json("port", "stats")
     assert [(port["name"], port["rx_packets"], port["rx_missed"]) for port in stats] == [

@@ -153,9 +153,11 @@ def test_checks_are_of_ebgp_peers() -> None:
 
 
 def test_how_the_decision_is_made() -> None:
-    assert decision_options(config().bgp) == {"multipath": 8, "relaxed": True, "any_as": True}
+    assert decision_options(config()) == {"multipath": 8, "relaxed": True, "any_as": True, "backups": 16383}
     plain = config("\n".join(row for row in ROWS if not row.startswith(("multipath", "compare_med"))))
-    assert decision_options(plain.bgp) == decision_options(None) == {"multipath": 1, "relaxed": False, "any_as": False}
+    without = plain.model_copy(update={"bgp": None})
+    expected = {"multipath": 1, "relaxed": False, "any_as": False, "backups": 16383}
+    assert decision_options(plain) == decision_options(without) == expected
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("accept", True), ("reject", False)])

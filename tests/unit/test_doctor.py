@@ -343,6 +343,70 @@ def test_a_port_on_another_numa_node(kernel: FakeKernel, drivers: Path) -> None:
     )
 
 
+def two_nodes(kernel: FakeKernel, free: tuple[int, int]) -> None:
+    """CPUs 0 and 2 on node 0, 1 on node 1; 38 pages are needed."""
+    kernel.path("/sys/devices/system/cpu/cpu1/node0/cpulist").unlink()
+    kernel.path("/sys/devices/system/cpu/cpu1/node0").rmdir()
+    kernel.put("/sys/devices/system/cpu/cpu1/node1/cpulist", "1")
+    for node, pages in enumerate(free):
+        pool = f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB"
+        kernel.put(f"{pool}/free_hugepages", str(pages))
+        kernel.put(f"{pool}/nr_hugepages", "50")
+
+
+@pytest.mark.parametrize(
+    ("lcores", "free", "lacks"),
+    [
+        ("[2]", (38, 0), None),
+        ("[2]", (37, 7), (0, 37, 51)),
+        ("[0, 2]", (19, 19), (0, 19, 69)),
+        ("[1]", (38, 0), (1, 0, 88)),
+        ("[1, 2]", (20, 18), None),  # whichever node it is, half of the workers are on the other
+    ],
+)
+def test_hugepages_of_the_workers_numa_node(
+    kernel: FakeKernel, drivers: Path, lcores: str, free: tuple[int, int], lacks: tuple[int, int, int] | None
+) -> None:
+    two_nodes(kernel, free)
+    found = [f for f in memory.examine(subject(kernel, drivers, TEXT.replace("[2]", lcores))) if f.mend]
+    assert len(found) == (lacks is not None)
+    if lacks is not None:
+        node, has, total = lacks
+        assert (found[0].topic, found[0].state) == ("hugepages", State.WARNING)
+        assert found[0].found == (f"NUMA node {node}, where the workers are, has {has} free pages of the 38 needed")
+        pool = f"/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB"
+        assert found[0].mend[0].startswith(f"echo {total} > {pool}/nr_hugepages, after each boot")
+
+
+def test_a_port_on_a_node_without_a_hugepage(kernel: FakeKernel, drivers: Path) -> None:
+    two_nodes(kernel, (38, 0))
+    kernel.put(f"{PCI}/devices/{A}/numa_node", "1")
+    queues, crossing = bad(subject(kernel, drivers))
+    assert (queues.topic, queues.state) == ("hugepages", State.FAILED)
+    assert queues.found == f"port wan, {A}, is on NUMA node 1, which has no free page"
+    assert queues.mend[0].startswith("echo 66 > ")
+    assert (crossing.topic, crossing.state) == ("lcores", State.WARNING)
+    kernel.put("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "1")
+    assert [finding.topic for finding in bad(subject(kernel, drivers))] == ["lcores"]
+
+
+def test_a_running_router_has_its_pages_whatever_the_nodes_have(kernel: FakeKernel, drivers: Path) -> None:
+    two_nodes(kernel, (0, 0))
+    paths = InstancePaths.for_name("router", root=kernel.root)
+    paths.run.mkdir(parents=True)
+    paths.pid_file("fastpath").write_text(str(os.getpid()))
+    assert bad(subject(kernel, drivers)) == []
+
+
+def test_lcores_that_are_proposed_leave_a_cpu_to_the_rest(kernel: FakeKernel, drivers: Path) -> None:
+    asked = subject(kernel, drivers, TEXT.replace("[2]", "[1, 8, 9]"))
+    assert one(replace(asked, machine=replace(MACHINE, lcores=frozenset({0, 1}))))[3] == (
+        "lcores = [1], in [fastpath]",
+    )
+    single = replace(asked, machine=replace(MACHINE, lcores=frozenset({0})))
+    assert bad(single)[0].mend == ("lcores = [0], in [fastpath]",)
+
+
 def test_the_worst_state_is_the_exit_code() -> None:
     findings = [Finding("x", state, "", "") for state in (State.OK, State.FAILED, State.WARNING)]
     assert worst(findings) is State.FAILED

@@ -25,6 +25,7 @@ from dpdkrouter.fib.limits import Limits
 from dpdkrouter.metrics import SERIES, Page
 from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.segment import DropReason, PuntClass
+from dpdkrouter.timings import Timings
 from fastpath import _build
 from statskit import Segment
 
@@ -62,12 +63,28 @@ class Control:
             "treated_as_withdraw": 6,
             "updates": 31,
             "flaps": 2,
+            "load_s": 1.75,
         }
-        down = {**up, "address": "2001:db8::9", "state": "down", "prefixes": {"ipv6": 0}, "updates": 0, "flaps": 0}
+        down = {
+            **up,
+            "address": "2001:db8::9",
+            "state": "down",
+            "prefixes": {"ipv6": 0},
+            "updates": 0,
+            "flaps": 0,
+            "load_s": None,
+        }
         return {"feed": "tap", "peers": [up, down]}
 
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
+
+    def timings(self) -> tuple[Timings, tuple[int, int, float]]:
+        timings = Timings()
+        timings.heard(10.0)
+        timings.begun(10.5)
+        timings.done(12.0, changed=True)
+        return timings, (3, 14, 0.002)
 
 
 @dataclass
@@ -211,7 +228,12 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
     with router.serving():
         found = samples(router.scrape())
-    assert {name for name, _ in found} == {series.name for series in SERIES}
+    declared = {
+        series.name + part
+        for series in SERIES
+        for part in (("_bucket", "_count", "_sum") if series.kind == "histogram" else ("",))
+    }
+    assert {name for name, _ in found} == declared
     assert value(found, "dpdkrouter_fastpath_up") == 1
     build = {"build_id": "abc123", "dpdk": "DPDK 22.11.11", "simd": "x86-64-v3"}
     assert value(found, "dpdkrouter_build_info", version=__version__, **build) == 1
@@ -234,6 +256,16 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     assert value(found, "dpdkrouter_bgp_updates_total", peer="192.0.2.9") == 31
     assert value(found, "dpdkrouter_bgp_flaps_total", peer="192.0.2.9") == 2
     assert value(found, "dpdkrouter_bgp_feed_tap") == 1
+    assert value(found, "dpdkrouter_bgp_load_seconds", peer="192.0.2.9") == 1.75
+    assert ("dpdkrouter_bgp_load_seconds", (("peer", "2001:db8::9"),)) not in found
+    assert value(found, "dpdkrouter_repairs_total") == 3
+    assert value(found, "dpdkrouter_repaired_groups_total") == 14
+    assert value(found, "dpdkrouter_repair_longest_seconds") == 0.002
+    assert value(found, "dpdkrouter_update_to_fib_seconds_sum") == 2.0
+    assert value(found, "dpdkrouter_update_to_fib_seconds_bucket", le="1.0") == 0
+    assert value(found, "dpdkrouter_update_to_fib_seconds_bucket", le="2.5") == 1
+    assert value(found, "dpdkrouter_convergence_seconds_sum") == 1.5
+    assert value(found, "dpdkrouter_convergence_seconds_count") == 1
 
 
 def test_promtool_has_nothing_to_say(router: Router, stats: Segment, table: Fib) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import struct
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -9,6 +13,7 @@ import pytest
 
 from dpdkrouter.fib import Action, Fib
 from dpdkrouter.fib.programmer import Programmer
+from dpdkrouter.fib.repair import Repair
 from dpdkrouter.rib.attributes import Attributes, Kind
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
@@ -27,9 +32,9 @@ NEXT_HOP = ip_address("192.0.2.9")
 class Router:
     """RIB, next hops, programmer and segment, with port 0 on 192.0.2.0/24 and port 1 on 198.51.100.0/24."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, backups: int = 0) -> None:
         self.fib = Fib.open(path, SMALL, "programmer")
-        self.rib = Rib(asn=65000, router_id=1)
+        self.rib = Rib(asn=65000, router_id=1, backups=backups)
         self.hops = NextHops(self.rib)
         self.programmer = Programmer(self.fib, self.hops)
         self.connected = self.rib.add_origin(Source.CONNECTED)
@@ -148,3 +153,77 @@ def test_a_returning_control_process_keeps_groups_and_neighbours(path: Path) -> 
     assert second.at("10.0.0.1") == [(Action.FORWARD, 0, PEER)]
     assert second.fib.reader.lookup(ip_address("10.0.0.1")).group == group
     second.fib.close()
+
+
+FIRST, SECOND = "192.0.2.9", "198.51.100.7"
+
+
+@pytest.fixture
+def backed(path: Path) -> Iterator[Router]:
+    """10.0.0.0/8 by FIRST on port 0, and less well by SECOND on port 1; both have MACs."""
+    router = Router(path, backups=10)
+    for port, address in enumerate((FIRST, SECOND)):
+        router.programmer.set_port(port, OWN, 1500)
+        router.programmer.set_neighbour(port, ip_address(address), PEER)
+    router.learn("10.0.0.0/8", hop=FIRST)
+    other = router.rib.add_origin(Source.EBGP, peer_address=SECOND, router_id=7)
+    announce(router.rib, other, via(SECOND, as_path=sequence(64501, 64502)), "10.0.0.0/8")
+    router.settle()
+    yield router
+    router.fib.close()
+
+
+def test_a_neighbour_that_failed_is_passed_over_until_it_is_back(backed: Router) -> None:
+    assert backed.at("10.0.0.1") == [(Action.FORWARD, 0, PEER)]
+    backed.programmer.set_neighbour(0, ip_address(FIRST), None)
+    assert backed.at("10.0.0.1") == [(Action.FORWARD, 1, PEER)]
+    assert all(map(backed.programmer.group_is_right, backed.programmer.hopsets()))
+    backed.programmer.set_neighbour(1, ip_address(SECOND), None)
+    assert backed.at("10.0.0.1") == [(Action.RESOLVE, 0, bytes(6))], "nothing is left: the best is asked for"
+    backed.programmer.set_neighbour(0, ip_address(FIRST), OTHER)
+    assert backed.at("10.0.0.1") == [(Action.FORWARD, 0, OTHER)]
+
+
+def test_a_lost_port_s_group_is_the_backup_s_before_any_prefix_moves(backed: Router) -> None:
+    group = backed.fib.reader.lookup(ip_address("10.0.0.1")).group
+    withdraw(backed.rib, backed.connected, "192.0.2.0/24")
+    rounds = backed.hops.converge()
+    backed.programmer.apply(next(rounds))
+    found = backed.fib.reader.lookup(ip_address("10.0.0.1"))
+    assert (found.group, backed.at("10.0.0.1")) == (group, [(Action.FORWARD, 1, PEER)])
+    for round_ in rounds:
+        backed.programmer.apply(round_)
+    assert backed.fib.reader.lookup(ip_address("10.0.0.1")).group != group
+    assert backed.at("10.0.0.1") == [(Action.FORWARD, 1, PEER)]
+
+
+def test_a_member_whose_neighbour_failed_leaves_its_share_to_the_others(backed: Router) -> None:
+    announce(backed.rib, backed.static, via(FIRST, SECOND), "10.1.0.0/16")
+    backed.settle()
+    assert [port for _, port, _ in backed.at("10.1.0.1")] == [0, 1]
+    backed.programmer.set_neighbour(1, ip_address(SECOND), None)
+    assert backed.at("10.1.0.1") == [(Action.FORWARD, 0, PEER)]
+    backed.programmer.set_neighbour(1, ip_address(SECOND), PEER)
+    assert [port for _, port, _ in backed.at("10.1.0.1")] == [0, 1]
+
+
+def test_repaired_groups_get_the_members_that_they_have_now(backed: Router) -> None:
+    links, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    neighbours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for one in (ours, theirs):
+        one.setblocking(False)
+    repair = Repair(backed.fib, ours.detach(), theirs.detach(), [("wan0", 0)])
+    repair.start()
+    group = backed.fib.reader.lookup(ip_address("10.0.0.1")).group
+    with links, neighbours:
+        for flags in (0x1, 0x10001):  # IFF_UP, without and with the carrier
+            before = set(backed.fib.reader.bucket_adjacencies(group))
+            body = struct.pack("BxHiII", 0, 1, 7, flags, 0) + struct.pack("HH5s3x", 9, 3, b"wan0\0")
+            links.send(struct.pack("IHHII", 16 + len(body), 16, 0, 0, 0) + body)
+            select.select([repair.told], [], [], 30)
+            os.eventfd_read(repair.told)
+            backed.programmer.catch_up()
+            assert set(backed.fib.reader.bucket_adjacencies(group)) != before
+    repair.close()
+    assert backed.fib.repaired_groups() == []
+    assert backed.at("10.0.0.1") == [(Action.FORWARD, 0, PEER)]

@@ -116,7 +116,6 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     own = (
         "speed_mbps",
         "link_changes",
-        "rx_queues",
         "tx_queues",
         "mtu",
         "numa",
@@ -128,6 +127,13 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     counted = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_drops", "injected", "originated")
     for number, name in enumerate(own):
         segment.set(f"port[1].{name}", 100 + number)
+    segment.set("port[1].rx_queues", 3)
+    for queue, (slot, cpu) in enumerate([(2, 5), (1, 7), (2, 5)]):
+        segment.set(f"port[1].rx_slot[{queue}]", slot)
+        segment.set(f"lcore[{slot}].cpu", cpu)
+    segment.set("port[1].rss", b"ipv4 ipv6")
+    segment.set("port[1].offloads", b"rss_hash")
+    segment.set("port[0].numa", 0xFFFF)
     segment.set("port[1].driver", b"net_ring")
     segment.set("port[1].mac", bytes.fromhex("020000000009"))
     segment.set("port[1].link_up", 1)
@@ -137,7 +143,9 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     quiet, busy = reader.ports()
     assert (quiet.name, quiet.link_up, quiet.rx_packets) == ("wan0", False, 0)
     assert (busy.name, busy.driver, busy.mac, busy.link_up) == ("wan1", "net_ring", b"\2\0\0\0\0\x09", True)
-    assert [getattr(busy, name) for name in own] == list(range(100, 110))
+    assert (busy.rx_queues, busy.rx_lcores, quiet.rx_lcores) == (3, (5, 7, 5), ())
+    assert (busy.rss, busy.offloads, quiet.rss, quiet.numa) == ("ipv4 ipv6", "rss_hash", "", None)
+    assert [getattr(busy, name) for name in own] == list(range(100, 109))
     assert [getattr(busy, name) for name in counted] == [111 * (number + 1) for number in range(7)]
 
 
