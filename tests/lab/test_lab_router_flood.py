@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.usefixtures("hugepages"), pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.usefixtures("hugepages"), pytest.mark.timeout(480), pytest.mark.full]
 
 RATE, LEAST = 24_000, 20_000
 PLAIN_S = 4.0
