@@ -278,7 +278,7 @@ cdef class Fib(Writer):
         self.end()
         return Applied(counts[INSERTED], counts[REPLACED], counts[WITHDRAWN], counts[UNCHANGED],
                        counts[FULL_ROUTES4] + counts[FULL_ROUTES6] + counts[FULL_EXTENDED] + counts[FULL_TRIE],
-                       tuple(refused))
+                       tuple(refused), self._shortages({k: counts[k] for k in _KEYS if counts[k]}))
 
     cdef void fetch(self, int family, const uint8_t *prefix, int length) noexcept:
         """Ask for the lines that a route will need first; its memory's latency then overlaps with others' work."""
@@ -291,9 +291,14 @@ cdef class Fib(Writer):
         else:
             __builtin_prefetch(&self.rules6.slot[home6(&self.rules6, load6(prefix), load6(prefix + 8), length)], 1, 3)
 
+    def _reason(self, int outcome):
+        return "grace" if outcome >= FULL_EXTENDED and (self.grace.count != 0 or not self.derived) else "full"
+
     def _refusal(self, Py_ssize_t index, int outcome):
-        waits = outcome >= FULL_EXTENDED and (self.grace.count != 0 or not self.derived)
-        return Refusal(index, "grace" if waits else "full", _KEYS[outcome])
+        return Refusal(index, self._reason(outcome), _KEYS[outcome])
+
+    def _shortages(self, counts):
+        return tuple((self._reason(outcome), _KEYS[outcome], n) for outcome, n in counts.items())
 
     # -- stale marks --
 

@@ -246,11 +246,9 @@ class Programmer:
         return part, array("H", [self._group_of[hopset] for hopset in hopsets])
 
     def _note(self, applied: Applied) -> None:
-        if not applied.refused_count:
-            return
-        first = applied.refused[0]
-        self.refused[first.reason] = self.refused.get(first.reason, 0) + applied.refused_count
-        log.error("%d routes refused: %s; raise table.%s", applied.refused_count, first.reason, first.key)
+        for reason, key, count in applied.shortages:
+            self.refused[reason] = self.refused.get(reason, 0) + count
+            log.error("%d routes refused: %s; raise table.%s", count, reason, key)
 
     # ---- for the audit
 

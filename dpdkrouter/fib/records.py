@@ -83,7 +83,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a batch did. `refused` lists the first refusals only; `refused_count` counts all."""
+    """What a batch did. `refused` lists the first refusals only; `refused_count` and `shortages` count all.
+
+    shortages: (reason, configuration key, number of routes) of each kind of refusal that there was.
+    """
 
     inserted: int
     replaced: int
@@ -91,6 +94,7 @@ class Applied:
     unchanged: int
     refused_count: int
     refused: tuple[Refusal, ...]
+    shortages: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

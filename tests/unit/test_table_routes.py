@@ -134,6 +134,17 @@ def test_full_hash_refuses_new_routes_only(path: Path) -> None:
     fib.close()
 
 
+def test_refusals_are_counted_by_what_was_full(path: Path) -> None:
+    fib = Fib.create(path, Limits(4, 2, 10, 10, 1, 1, 1))
+    (one,) = fill_groups(fib, 1)
+    hosts = [(i << 8 | 128, 25, one) for i in range(3)]  # one block: two of them are too many
+    done = apply(fib, 4, [*hosts, *((i << 24, 8, one) for i in range(1, 5))])
+    assert (done.inserted, done.refused_count) == (4, 3)
+    assert done.shortages == (("full", "max_ipv4_routes", 1), ("full", "max_ipv4_extended", 2))
+    assert apply(fib, 4, [(0, 0, WITHDRAW)]).shortages == ()
+    fib.close()
+
+
 def test_full_extended_blocks_refuse_and_recycle(fib: Fib) -> None:
     one, two = fill_groups(fib, 2)
     blocks = SMALL.max_ipv4_extended
