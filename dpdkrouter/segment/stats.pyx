@@ -17,7 +17,8 @@ from fastpath.layout cimport (DR_BURST_BUCKETS, DR_MAX_LCORES, DR_MAX_PORTS, DR_
 from fastpath.segment cimport Mapping
 
 from dpdkrouter.errors import SegmentError
-from dpdkrouter.segment.states import STAGES, Header, LcoreState, PortState
+from dpdkrouter.segment.states import STAGES as _STAGES
+from dpdkrouter.segment.states import Header, LcoreState, PortState
 from fastpath.reasons import DropReason, PuntClass
 from fastpath.segment import STATS as _STATS
 from fastpath.segment import attach
@@ -130,7 +131,7 @@ cdef class StatsReader:
             cycles_idle=count(&c.cycles_idle), rx_packets=count(&c.rx_packets), forwarded=count(&c.forwarded),
             punted=count(&c.punted), dropped=count(&c.dropped), originated=count(&c.originated),
             injected=count(&c.injected), bursts=tuple([count(&c.bursts[i]) for i in range(DR_BURST_BUCKETS)]),
-            stage_cycles={name: count(&c.stage_cycles[i]) for i, name in enumerate(STAGES)},
+            stage_cycles={name: count(&c.stage_cycles[i]) for i, name in enumerate(_STAGES)},
             sampled_polls=count(&c.sampled_polls), sampled_packets=count(&c.sampled_packets))
 
     # -- ports --

@@ -80,9 +80,9 @@ FAULTS = (
     ),
     Fault(
         "rewrite-checksum-carry",
-        "fastpath/stages/rewrite.pxd",
-        "    (<uint16_t *>(ip + 10))[0] = <uint16_t>(s + (s >= 0xFFFF))",
-        "    (<uint16_t *>(ip + 10))[0] = <uint16_t>(s + (s > 0xFFFF))",
+        "fastpath/stages/parse4.pxd",
+        "        s += (0xFFFE - s) >> 63",
+        "        s += (0xFFFF - s) >> 63",
         "tests/burst/test_burst_forward.py::test_every_old_checksum_gives_what_a_full_sum_gives",
         (WORKER,),
     ),
@@ -97,7 +97,7 @@ FAULTS = (
     Fault(
         "programmer-forgets-move",
         f"{FIB}/programmer.py",
-        "                self._fib.group_update(group, list(members))",
+        "                self._fib.group_update(group, wanted, backup)",
         "                pass",
         "tests/unit/test_programmer.py::test_a_moved_next_hop_rewrites_its_group_for_all_routes",
     ),
