@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from bench_lab import frr
 from bench_lab.stream import Stream, build
+from benchlib.report import Result, result
 from dpdkrouter.fib.reader import FibReader
 from lab.harness import Bird, BirdPeer, Namespace, veth_pair, wait_for
 from lab.harness.router import Port, Router, port_veth
@@ -161,11 +162,13 @@ def resident(pid: int) -> int:
     raise LookupError(f"process {pid} has no VmRSS")
 
 
-def measure(directory: Path, ipv4: int, ipv6: int, rounds: int = 1) -> Iterator[tuple[str, Load, dict[str, int]]]:
-    """(receiver, its load, bytes resident), the receivers in turn."""
+def measure(directory: Path, ipv4: int, ipv6: int, rounds: int) -> tuple[dict[str, object], list[Result]]:
+    """What was sent, and the figures: the receivers take turns, so that what the machine does meets all of them."""
     stream = build(ipv4, ipv6, ip_address(HOP4).packed, ip_address(HOP6).packed)
     file = directory / "stream"
     file.write_bytes(stream.data)
+    seconds: dict[str, list[float]] = {"bird_rib": [], "frr_bgpd": []}
+    own, control = [], []
     with (
         Namespace("bench-s") as sender,
         Namespace("bench-m") as metal,
@@ -179,6 +182,17 @@ def measure(directory: Path, ipv4: int, ipv6: int, rounds: int = 1) -> Iterator[
         receiver.address("eth0", "192.0.2.1/24", "2001:db8:1::1/64")
         for _ in range(rounds):
             load, memory = dpdkrouter(directory, sender, metal, stream, file)
-            yield "dpdkrouter", load, memory
-            yield "bird_rib", bird(directory, other, receiver, stream, file), {}
-            yield "frr_bgpd", frr_bgpd(directory, other, receiver, stream, file), {}
+            own.append(load.seconds)
+            control.append(float(memory["control"]))
+            seconds["bird_rib"].append(bird(directory, other, receiver, stream, file).seconds)
+            seconds["frr_bgpd"].append(frr_bgpd(directory, other, receiver, stream, file).seconds)
+            now = {"dpdkrouter": own, **seconds}
+            print("bench: " + ", ".join(f"{name} {found[-1]:.2f} s" for name, found in now.items()), file=sys.stderr)
+    sent: dict[str, object] = {
+        **{f"{family}_routes": count for family, count in stream.routes.items()},
+        "updates": stream.updates,
+        "attribute_sets": stream.sets,
+        "samples": len(stream.samples4) // 4 + len(stream.samples6) // 16,
+        "source": "generated, seeded",
+    }
+    return sent, [result("full_feed_to_fib", "s", own, seconds), result("control_rss_one_feed", "bytes", control)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import statistics
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING
 from bench_lab.churn import churn_of
 from bench_lab.full_feed import LOAD_S, TABLE, begun, children, resident, sending
 from bench_lab.stream import build
+from benchlib.report import Result, result
 from dpdkrouter.fib.reader import FibReader
 from dpdkrouter.host.namespace import run_in
 from dpdkrouter.segment import StatsReader
 from lab.harness import Namespace, wait_for
+from lab.harness.flood import Flood, first
 from lab.harness.router import Port, Router, port_veth
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ LOSSES = 5  # of the link, one after the other
 REPAIR_S = 5
 SETTLE_S = 60
 CHURN_RATE = 50_000
+PACKETS = 5_000  # a second, meanwhile
+PACKET_PORT = 5000
+FAST_PATH = -20  # its workers' priority: on a router they have cores of their own
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Bench:
     reader: FibReader
     counters: StatsReader
     metal: Namespace
+    hosts: list[Namespace]
     stream: Stream
     senders: list[subprocess.Popen[str]]
 
@@ -86,6 +92,14 @@ class Bench:
     def link(self) -> bool:
         """Whether the fast path says that the first port's link is up."""
         return self.counters.ports()[0].link_up
+
+    def flood(self) -> Flood:
+        """Numbered packets from the first peer's namespace to a prefix of the second's."""
+        target = str(ip_address(self.stream.samples4[:4]))
+        self.hosts[1].address("lo", f"{target}/32")
+        self.hosts[0].route(f"{target}/32", "via", "192.0.2.1")
+        first(self.router.pid("fastpath"), FAST_PATH)
+        return Flood(self.hosts[0], self.hosts[1], [target], PACKET_PORT, PACKETS)
 
     def decided_for(self, peer: int) -> bool:
         """Whether the RIB has decided for this peer. It answers between decisions only, their routes written."""
@@ -120,7 +134,7 @@ def running(directory: Path, ipv4: int, ipv6: int) -> Iterator[Bench]:
         reader = enter(FibReader.open(router.paths.routes))
         senders: list[subprocess.Popen[str]] = []
         counters = enter(StatsReader(router.paths.stats))
-        bench = Bench(router, reader, counters, metal, streams[0], senders)
+        bench = Bench(router, reader, counters, metal, hosts, streams[0], senders)
         for number, (host, (address, _, asn)) in enumerate(zip(hosts, PEERS, strict=True)):
             local = ("192.0.2.1", "198.51.100.1")[number]
             senders.append(enter(sending(host, address, local, files[number], asn)))
@@ -172,23 +186,34 @@ def session_loss(bench: Bench) -> float:
     return time.monotonic() - lost
 
 
-def churn(bench: Bench, directory: Path, seconds: int) -> tuple[list[float], float]:
-    """A minute of UPDATEs of the second sender, which is alone then: lags of each second's last one, real rate."""
+@dataclass(frozen=True)
+class Churned:
+    """lags: of each second's last UPDATE, in s; rate: UPDATEs a second; packets that were forwarded meanwhile."""
+
+    lags: list[float]
+    rate: float
+    stream: Flood
+
+
+def churn(bench: Bench, directory: Path, seconds: int) -> Churned:
+    """UPDATEs of the second sender, which is alone then, while packets go to one of its prefixes."""
     file = directory / "churn"
     changes = churn_of(bench.stream, ip_address(PEERS[1][0]).packed, PEERS[1][2], CHURN_RATE, seconds)
     file.write_bytes(changes.data)
     sender = bench.senders[1]
     assert sender.stdin is not None
     ends = [message.hex() for _, message in changes.markers]
-    sender.stdin.write(json.dumps({"file": str(file), "sizes": changes.sizes, "ends": ends}) + "\n")
-    sender.stdin.flush()
-    lags, first, sent = [], 0.0, 0.0
-    for marker, _ in changes.markers:
-        sent = begun(sender)
-        first = first or sent
-        wait_for(partial(_known, bench.reader, marker), LOAD_S, "a second's last UPDATE", 0.005)
-        lags.append(max(0.0, time.monotonic() - sent))
-    return lags, CHURN_RATE * (seconds - 1) / (sent - first)
+    lags, begin, sent = [], 0.0, 0.0
+    with bench.flood() as flood:
+        sender.stdin.write(json.dumps({"file": str(file), "sizes": changes.sizes, "ends": ends}) + "\n")
+        sender.stdin.flush()
+        for marker, _ in changes.markers:
+            sent = begun(sender)
+            begin = begin or sent
+            wait_for(partial(_known, bench.reader, marker), LOAD_S, "a second's last UPDATE", 0.005)
+            lags.append(max(0.0, time.monotonic() - sent))
+    print(f"bench: during churn: {flood}", file=sys.stderr)
+    return Churned(lags, CHURN_RATE * (seconds - 1) / (sent - begin), flood)
 
 
 def _known(reader: FibReader, address: bytes) -> bool:
@@ -196,28 +221,20 @@ def _known(reader: FibReader, address: bytes) -> bool:
     return group != 0
 
 
-def measure(directory: Path, ipv4: int, ipv6: int, churn_s: int) -> Iterator[tuple[str, dict[str, object]]]:
-    """(name, figure) of everything that needs two peers."""
+def measure(directory: Path, ipv4: int, ipv6: int, churn_s: int) -> Iterator[Result]:
+    """Everything that needs two peers."""
     for name, count4, count6 in (("10k", 8_000, 2_000), ("100k", 80_000, 20_000), ("1m", ipv4, ipv6)):
         with running(directory, count4, count6) as bench:
             if name == "1m":
-                yield "control_rss_two_feeds", {"value": resident(bench.router.pid("control")), "unit": "bytes"}
+                yield result("control_rss_two_feeds", "bytes", [resident(bench.router.pid("control"))])
                 exabgp = sum(resident(pid) for pid in children(bench.router.pid("bgp")))
-                yield "exabgp_rss", {"value": exabgp, "unit": "bytes"}
-            losses = link_losses(bench)
-            yield (
-                f"nexthop_loss_repaired_{name}",
-                {"value": round(statistics.median(losses), 6), "unit": "s", "rounds": [round(x, 6) for x in losses]},
-            )
+                yield result("exabgp_rss", "bytes", [exabgp])
+            yield result(f"nexthop_loss_repaired_{name}", "s", link_losses(bench))
             if name == "1m":
-                yield "session_loss_converged", {"value": round(session_loss(bench), 3), "unit": "s"}
-                lags, rate = churn(bench, directory, churn_s)
-                yield (
-                    "churn_50k_lag",
-                    {
-                        "value": round(statistics.median(lags[-10:]), 3),
-                        "unit": "s",
-                        "updates_a_second": round(rate),
-                        "rounds": [round(lag, 3) for lag in lags],
-                    },
-                )
+                yield result("session_loss_converged", "s", [session_loss(bench)])
+                found = churn(bench, directory, churn_s)
+                yield result("churn_50k_lag", "s", found.lags)
+                yield result("churn_50k_lag_end", "s", found.lags[-(churn_s // 2) :])
+                yield result("churn_50k_rate", "updates/s", [found.rate])
+                yield result("churn_50k_packets", "packets", [found.stream.sent])
+                yield result("churn_50k_packets_lost", "packets", [found.stream.lost])
