@@ -49,7 +49,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # -P: the working directory is none of our path
-PROGRAMS = {"tap": ("-P", "-m", "dpdkrouter.bgp.tap"), "json": ("-m", "exabgp")}
+RUN = ("-P", "-m", "dpdkrouter.bgp.nolookup")
+PROGRAMS = {"tap": (*RUN, "dpdkrouter.bgp.tap"), "json": (*RUN, "exabgp")}
 log = logging.getLogger("bgp")
 _BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _libc = ctypes.CDLL(None, use_errno=True)
