@@ -19,8 +19,8 @@ from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RS
                                    rte_eth_dev_close, rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set,
                                    rte_eth_dev_get_mtu, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
                                    rte_eth_dev_info_get, rte_eth_dev_set_mtu, rte_eth_dev_socket_id,
-                                   rte_eth_dev_start, rte_eth_dev_stop, rte_eth_macaddr_get,
-                                   rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
+                                   rte_eth_dev_rx_intr_ctl_q_get_fd, rte_eth_dev_start, rte_eth_dev_stop,
+                                   rte_eth_macaddr_get, rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
                                    rte_eth_tx_queue_setup, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport RTE_MBUF_DEFAULT_BUF_SIZE, rte_mempool, rte_pktmbuf_data_room_size
 from fastpath.dpdk.eal cimport rte_strerror
@@ -65,10 +65,12 @@ cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads,
             out.rx_queues -= 1                # versions before 6 take powers of two only
 
 
-cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, rte_mempool *pool, opened *out) except -1:
+cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint interrupts, rte_mempool *pool,
+                   opened *out) except -1:
     cdef rte_eth_conf conf
     cdef uint64_t functions = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP)
     memset(&conf, 0, sizeof(conf))
+    conf.intr_conf.rxq = interrupts
     if out.rx_queues > 1 and functions:
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS
         conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH
@@ -160,9 +162,9 @@ cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *o
 
 
 cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
-                     rte_mempool *pool, opened *out) except -1:
+                     bint interrupts, rte_mempool *pool, opened *out) except -1:
     """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread;
-    pollers: workers among which the RX queues go."""
+    pollers: workers among which the RX queues go; interrupts: of RX queues, which the device must have."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
@@ -171,11 +173,14 @@ cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t thr
             "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
     queue_counts(&info, b":" in dev_name, threads, pollers, out)    # only PCI addresses have colons
-    configure(name, &info, mtu, pool, out)
+    configure(name, &info, mtu, interrupts, pool, out)
     set_up_queues(name, pool, out)
     # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups
     set_mtu(name, mtu, &info, out)
     set_mac(name, mac, out)
     check(rte_eth_dev_start(out.dev), name, "cannot be started")
     set_filters(name, out)
+    if interrupts and rte_eth_dev_rx_intr_ctl_q_get_fd(out.dev, 0) < 0:
+        raise FastPathError(f'port {name}: fastpath.idle = "interrupt" needs RX interrupts, which '
+                            f'{info.driver_name.decode()} does not have here: use "sleep" or "poll"')
     return 0

@@ -8,14 +8,14 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 import os
 
 from dpdkrouter.errors import FastPathError
-from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
-from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
-                                rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
+from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, dr_store_release_64
+from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
+                                rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
 from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
-                                   rte_eth_dev_info_get, rte_eth_dev_socket_id, rte_eth_link, rte_eth_link_get_nowait,
-                                   rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
+                                   rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id, rte_eth_link,
+                                   rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
-from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
+from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_count, rte_ring_create
 from fastpath.host cimport host
 from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
@@ -28,7 +28,7 @@ from fastpath.stages.parking cimport tend_parks
 from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, ICMP_SOURCES, MAX_RX, PORTS, router, rx_pair, worker
+from fastpath.state cimport CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, router, rx_pair, worker
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -37,6 +37,15 @@ cdef extern from "<poll.h>" nogil:
         short revents
     int POLLIN
     int poll(pollfd *fds, unsigned long n, int timeout_ms) noexcept
+
+cdef extern from "<sys/epoll.h>" nogil:
+    int EPOLL_CLOEXEC
+    uint32_t EPOLLIN
+    int epoll_create1(int flags) noexcept
+
+cdef extern from "<unistd.h>" nogil:
+    long write(int fd, const void *buf, size_t n) noexcept
+    int close(int fd) noexcept
 
 cdef enum:
     LINKS_MS = 5                 # between two looks at what the drivers say of their links
@@ -77,9 +86,9 @@ cdef class Router:
     cdef list retired            # (generation, Mapping) that workers may still read
     cdef bint running
 
-    def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, sleep_when_idle: bool) -> None:
+    def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, idle: int) -> None:
         """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order.
-        mbufs, data_room (bytes): the one pool."""
+        mbufs, data_room (bytes): the one pool. idle: 0 poll, 1 sleep, 2 wait for interrupts."""
         self.r = <router *>allocate(sizeof(router), "router")
         self.h = <host *>allocate(sizeof(host), "host")
         self.stats = stats
@@ -88,7 +97,7 @@ cdef class Router:
         self.retired = []
         self.r.stats = <dr_stats *>stats.base
         self.r.workers = len(cpus)
-        self.r.sleep_when_idle = sleep_when_idle
+        self.r.idle = idle
         self.r.pool = rte_pktmbuf_pool_create(b"mbufs", mbufs, MBUF_CACHE, 0, data_room, -1)
         if self.r.pool == NULL:
             raise FastPathError(f"no memory for {mbufs} mbufs of {data_room} bytes "
@@ -103,6 +112,8 @@ cdef class Router:
             w = <worker *>allocate(sizeof(worker), "worker")
             w.router = self.r
             w.slot = slot
+            w.epoll = -1
+            self.r.wake[slot] = -1
             w.stats = &self.r.stats.lcore[slot]
             w.stats.quiescent = DR_OFFLINE
             w.stats.online = 1
@@ -148,7 +159,8 @@ cdef class Router:
         cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, mtu, mac, self.r.workers + 1, len(slots), self.r.pool, &o)
+        open_device(name, device, mtu, mac, self.r.workers + 1, len(slots), self.r.idle == IDLE_INTERRUPT, self.r.pool,
+                    &o)
         if exact and o.rx_queues < len(slots):
             raise FastPathError(f"port {name}: port.lcores has {len(slots)} lcores, but the device has {o.rx_queues} "
                                 f"RX queues here: list at most {o.rx_queues}")
@@ -297,9 +309,26 @@ cdef class Router:
         self.running = True
         for slot in range(1, self.r.workers + 1):
             self.r.stats.lcore[slot].cpu = self.cpus[slot - 1]
+            self.wait_by_interrupt(self.worker_at(slot))
             if rte_eal_remote_launch(f, self.worker_at(slot), slot) != 0:
                 raise FastPathError(f"the worker on CPU {self.cpus[slot - 1]} could not be started")
         dr_store_release_64(&self.r.stats.header.ready, 1)
+
+    cdef int wait_by_interrupt(self, worker *w) except -1:
+        """Give a worker what it waits by. Not one that others give packets to: they would have to wake it by a call."""
+        cdef uint32_t k
+        if self.r.idle != IDLE_INTERRUPT or (w.n_drain and self.r.workers > 1):
+            return 0
+        self.r.wake[w.slot] = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        w.epoll = epoll_create1(EPOLL_CLOEXEC)
+        w.woken.epdata.event = EPOLLIN
+        if w.epoll < 0 or rte_epoll_ctl(w.epoll, RTE_INTR_EVENT_ADD, self.r.wake[w.slot], &w.woken) != 0:
+            raise FastPathError("no descriptors for a worker to wait by: raise the limit of open files")
+        for k in range(w.n_rx):
+            if rte_eth_dev_rx_intr_ctl_q(w.rx[k].dev, w.rx[k].queue, w.epoll, RTE_INTR_EVENT_ADD, NULL) < 0:
+                raise FastPathError(f"RX queue {w.rx[k].queue} of port {w.rx[k].port} has no interrupt: "
+                                    'use fastpath.idle = "sleep" or "poll"')
+        return 0
 
     def poll(self, ms: int) -> bool:
         """Move packets for about `ms` milliseconds; sleeps in poll(2) while nothing comes. True, and back at once, when
@@ -361,6 +390,9 @@ cdef class Router:
         if self.running:
             for slot in range(1, self.r.workers + 1):
                 rte_eal_wait_lcore(slot)
+                if self.worker_at(slot).epoll >= 0:
+                    close(self.worker_at(slot).epoll)
+                    close(self.r.wake[slot])
         self.running = False
         dr_store_release_64(&self.r.stats.header.ready, 0)
         for port in range(self.r.ports):
@@ -388,6 +420,21 @@ cdef bint links_moved(const router *r) noexcept nogil:
     return False
 
 
+cdef void wake_owners(host *h) noexcept nogil:
+    """Workers that sleep while this thread has given them something to send. It was put into the ring before the fence,
+    and they look at the ring once more after theirs: one of the two sees the other."""
+    cdef uint32_t port, owner
+    cdef uint64_t one = 1
+    if h.router.idle != IDLE_INTERRUPT:
+        return
+    dr_fence()
+    for port in range(h.router.ports):
+        owner = h.router.port[port].owner
+        if (h.router.port[port].handover is not NULL and dr_load_acquire_32(&h.router.asleep[owner])
+                and rte_ring_count(h.router.port[port].handover)):
+            write(h.router.wake[owner], &one, sizeof(one))
+
+
 cdef uint32_t turn(host *h) noexcept nogil:
     """One turn of the host thread. Returns how many packets moved."""
     cdef uint64_t now = rte_rdtsc()
@@ -398,6 +445,7 @@ cdef uint32_t turn(host *h) noexcept nogil:
     if h.w.n_origin:                                       # about parked packets that went on
         route_origin(h.w, &h.b)
     flush(h.w)
+    wake_owners(h)
     quiescent(h.w)
     return moved
 

@@ -4,6 +4,7 @@
 A `worker` belongs to its thread alone; slot 0 is the host thread, which walks the same stages.
 """
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
+from fastpath.dpdk.eal cimport rte_epoll_event
 from fastpath.dpdk.mbuf cimport rte_mbuf, rte_mempool
 from fastpath.dpdk.ring cimport rte_ring
 from fastpath.layout cimport dr_adjacency, dr_lcore_stats, dr_stats
@@ -19,6 +20,13 @@ cdef enum:
     HOP6 = 16                    # frame[16..23]: flow label's end, length, hop limit, the source's first bytes
     PORTS = 32                   # DR_MAX_PORTS
     CLASSES = 4                  # punt classes in use
+    SLOTS = 33                   # DR_MAX_LCORES: the host thread and the workers
+
+# What a worker without packets does.
+cdef enum:
+    IDLE_POLL = 0
+    IDLE_SLEEP = 1               # by a timer
+    IDLE_INTERRUPT = 2           # until a device has something; a worker for which that is not enough sleeps by a timer
 
 # Where a packet that walks the stages comes from: what is counted, and whether its hop is.
 cdef enum:
@@ -62,7 +70,7 @@ cdef struct router:
     uint32_t ports
     uint32_t workers             # slots 1..workers
     uint32_t stop
-    uint32_t sleep_when_idle
+    uint32_t idle                # IDLE_...
     uint32_t links_up            # bit p: port p; written by the host thread
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
@@ -71,6 +79,8 @@ cdef struct router:
     dr_stats *stats
     port_info port[PORTS]
     rte_ring *punt[33]           # one a worker, by slot
+    uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
+    int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
 
 # One family's packets on their way: parallel arrays, so that a compiler can work on several packets at once.
 cdef struct lanes:
@@ -121,6 +131,9 @@ cdef struct worker:
     rx_pair rx[MAX_RX]
     uint16_t drain[PORTS]
     uint32_t empty_polls
+    uint32_t armed               # 1: its devices' RX interrupts are on
+    rte_epoll_event woken        # what epoll has of the eventfd
+    int epoll                    # of its RX queues and its eventfd; -1: it does not wait for them
     uint32_t sampling            # 1: this poll's stages are timed
     uint64_t last_tsc            # end of the last poll
     uint64_t mark_tsc            # of a sampled poll: end of the stage before

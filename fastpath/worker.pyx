@@ -8,7 +8,7 @@ from fastpath.atomic cimport dr_load_acquire_32
 from fastpath.dpdk.eal cimport rte_rdtsc, rte_version
 from fastpath.dpdk.ethdev cimport rte_eth_rx_burst
 from fastpath.layout cimport dr_port_counters
-from fastpath.stages.idle cimport back_off, offline, online, quiescent, sleep_exactly
+from fastpath.stages.idle cimport back_off, disarm, offline, online, quiescent, sleep_exactly
 from fastpath.stages.parse cimport gather
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.profile cimport STAGE_RECEIVE, STAGE_TRANSMIT, begin, lap
@@ -95,6 +95,8 @@ cdef uint32_t turn(worker *w) noexcept nogil:
     cdef uint32_t moved = poll(w, &w.b)
     if moved:
         w.empty_polls = 0
+        if w.armed:
+            disarm(w)
     else:
         back_off(w)
     account(w, moved)

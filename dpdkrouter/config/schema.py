@@ -56,9 +56,10 @@ class FastPath(Table):
     simd: Annotated[str, rules.choice("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vpopcnt", "native")] = (
         Field("auto", description="which build of the worker runs; auto: the best that the CPU has")
     )
-    idle: Annotated[str, rules.choice("auto", "poll", "sleep")] = Field(
+    idle: Annotated[str, rules.choice("auto", "poll", "sleep", "interrupt")] = Field(
         "auto",
-        description="what a worker without packets does; auto: sleep when every port is a vdev, else poll",
+        description="what a worker without packets does; interrupt: wait for its devices, which need RX interrupts; "
+        "auto: sleep when every port is a vdev, else poll",
     )
     eal_args: Annotated[tuple[Annotated[str, rules.ARGUMENT], ...], array("strings")] = Field(
         (), description="appended to EAL's arguments"

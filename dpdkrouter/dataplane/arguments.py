@@ -98,8 +98,12 @@ def mbuf_count(config: Config) -> int:
     return min(MAX_MBUFS, config.fastpath.memory_mib * 2**20 * 4 // 5 // each)
 
 
-def sleeps_when_idle(config: Config) -> bool:
+IDLE = {"poll": 0, "sleep": 1, "interrupt": 2}  # as fastpath/state.pxd has them
+
+
+def idle(config: Config) -> int:
     """`fastpath.idle`; auto: sleep when every port is a vdev, where polling only takes the CPU from the peers."""
-    if config.fastpath.idle == "auto":
-        return not any(port.device.is_pci for port in config.ports)
-    return config.fastpath.idle == "sleep"
+    chosen = config.fastpath.idle
+    if chosen == "auto":
+        chosen = "poll" if any(port.device.is_pci for port in config.ports) else "sleep"
+    return IDLE[chosen]

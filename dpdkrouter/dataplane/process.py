@@ -21,10 +21,10 @@ from dpdkrouter.config.runtime import Machine
 from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
+    idle,
     mbuf_count,
     memory_node,
     polling_slots,
-    sleeps_when_idle,
 )
 from dpdkrouter.dataplane.links import KernelLinks
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
@@ -106,7 +106,7 @@ class FastPath:
             list(config.fastpath.lcores),
             mbuf_count(config),
             data_room_bytes(config),
-            sleeps_when_idle(config),
+            idle(config),
         )
         nodes = nodes_of(config.fastpath.lcores)
         for port in config.ports:

@@ -1,5 +1,5 @@
 """rte_eal.h, rte_lcore.h, rte_launch.h, rte_cycles.h, rte_prefetch.h, rte_errno.h: what is used."""
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "rte_eal.h" nogil:
     int rte_eal_init(int argc, char **argv) noexcept
@@ -26,6 +26,16 @@ cdef extern from "rte_cycles.h" nogil:
 
 cdef extern from "rte_prefetch.h" nogil:
     void rte_prefetch0(const void *p) noexcept
+
+cdef extern from "rte_interrupts.h" nogil:
+    enum:
+        RTE_INTR_EVENT_ADD
+    struct rte_epoll_data:
+        uint32_t event
+    struct rte_epoll_event:
+        rte_epoll_data epdata
+    int rte_epoll_wait(int epfd, rte_epoll_event *events, int maxevents, int timeout) noexcept
+    int rte_epoll_ctl(int epfd, int op, int fd, rte_epoll_event *event) noexcept
 
 cdef extern from "rte_pause.h" nogil:
     void rte_pause() noexcept

@@ -24,7 +24,10 @@ cdef extern from "rte_ethdev.h" nogil:
         uint64_t offloads
     struct rte_eth_txmode:
         uint64_t offloads
+    struct rte_eth_intr_conf:
+        uint32_t rxq
     struct rte_eth_conf:
+        rte_eth_intr_conf intr_conf
         rte_eth_rxmode rxmode
         rte_eth_txmode txmode
     struct rte_eth_dev_info:
@@ -59,6 +62,10 @@ cdef extern from "rte_ethdev.h" nogil:
     int rte_eth_dev_get_mtu(uint16_t port, uint16_t *mtu) noexcept
     int rte_eth_dev_default_mac_addr_set(uint16_t port, rte_ether_addr *mac) noexcept
     int rte_eth_dev_socket_id(uint16_t port) noexcept
+    int rte_eth_dev_rx_intr_enable(uint16_t port, uint16_t queue) noexcept
+    int rte_eth_dev_rx_intr_disable(uint16_t port, uint16_t queue) noexcept
+    int rte_eth_dev_rx_intr_ctl_q(uint16_t port, uint16_t queue, int epfd, int op, void *data) noexcept
+    int rte_eth_dev_rx_intr_ctl_q_get_fd(uint16_t port, uint16_t queue) noexcept
     int rte_eth_allmulticast_enable(uint16_t port) noexcept
     int rte_eth_promiscuous_enable(uint16_t port) noexcept
     int rte_eth_promiscuous_disable(uint16_t port) noexcept

@@ -28,7 +28,8 @@ from fastpath._build import BUILD_ID
 
 SOLO_NAMES = {
     "scaling": ["scaling_2_workers"],
-    "idle": ["latency_p999_1mpps", "idle_cpu", "idle_first_packet"],
+    "idle": ["latency_p999_1mpps", "idle_sleep_cpu", "idle_sleep_first_packet"],
+    "wake": ["idle_cpu", "idle_first_packet", "idle_first_packet_crossing"],
     "testpmd": ["pcap_testpmd_io", "pcap_testpmd_macswap"],
     "pcap": ["pcap_ipv4_full"],
 }

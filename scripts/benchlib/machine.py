@@ -55,14 +55,24 @@ def alone(core: int) -> Iterator[None]:
     Where that is not allowed, as we are. A session is scheduled as one group where autogroups are on, so its
     niceness counts too. Not real-time: while dpdk-test-fib starts, its threads wait for each other by polling.
     """
-    cores, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
+    try:
+        with foremost():
+            yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def foremost() -> Iterator[None]:
+    """alone(), on the cores that we have: for this thread, those it starts meanwhile, and their session."""
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
     _nice(NICEST, NICEST)
     try:
         yield
     finally:
         _nice(nice, 0)
-        os.sched_setaffinity(0, cores)
 
 
 def _nice(own: int, session: int) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchlib.frames import Expected, Frames, Hops, check
 from benchlib.routes import GROUPS, U8, Routes
 from benchlib.segment import BenchError, apply
+from dpdkrouter.dataplane.arguments import IDLE
 from dpdkrouter.fib import Action, Adjacency, Fib, Interface, Limits, Member
 from dpdkrouter.segment import StatsReader
 from fastpath import eal, rings, segment
@@ -110,6 +111,7 @@ class Rig:
         workers: int,
         core: int,
         vdevs: tuple[str, ...] = (),
+        idle: int = IDLE["sleep"],
     ) -> None:
         """rotations: sizes of loads to make. vdevs: devices of EAL's in place of rings, with no load of ours; the last
         one is where all packets leave."""
@@ -123,7 +125,7 @@ class Rig:
         self._start_eal(mbufs, workers, vdevs)
         self.stats = segment.create(self.stats_path, segment.STATS_BYTES)
         cpus = [core] if workers == 1 else (sorted(os.sched_getaffinity(0)) * workers)[:workers]
-        self.router = Router(self.stats, cpus, mbufs, 2176, True)
+        self.router = Router(self.stats, cpus, mbufs, 2176, idle)
         self.loads: dict[tuple[int, int], rings.Load] = {}
         slots = list(range(1, workers + 1))
         if vdevs:

@@ -1,7 +1,8 @@
 """`python -m benchlib.solo WHAT ...`: measurements of `bench forward` that need a process, and so a router, of their own.
 
     scaling   two workers on two queues of both ports, each on a core, beside one alone
-    idle      one packet in a while and none at all: latency at 1 Mpps, then the real loop asleep
+    idle      one packet in a while and none at all: latency at 1 Mpps, then the real loop asleep by a timer
+    wake      the real loop that waits for the interrupts of two net_tap devices: none, then one packet in a while
     pcap      the real loop between a capture file that repeats and a device that takes all
 Prints a JSON object: name -> [unit, value, ...]. What is compared is measured in one process, in turn.
 """
@@ -9,6 +10,7 @@ Prints a JSON object: name -> [unit, value, ...]. What is compared is measured i
 import argparse
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -25,6 +27,7 @@ from benchlib.frames import Frames
 from benchlib.rig import TURNS, Rig, Timing, spans_for
 from benchlib.routes import generate
 from benchlib.segment import BenchError
+from dpdkrouter.dataplane.arguments import IDLE
 from dpdkrouter.fib import Limits
 from fastpath import eal
 
@@ -33,6 +36,11 @@ PACED_PPS = 1_000_000
 IDLE_S = 1.0
 FIRSTS = 200
 """Packets after idleness."""
+
+ETH_P_IP = 0x0800
+
+RX_RINGS = 2 * 1024
+"""Mbufs that two devices hold to receive into."""
 
 PAUSE_S = 0.005
 """Idleness before each: long enough for the longest sleep."""
@@ -44,15 +52,16 @@ Figures = dict[str, list[float | str]]
 
 def main(argv: list[str]) -> int:
     make = argparse.ArgumentParser(prog="benchlib.solo")
-    make.add_argument("what", choices=["scaling", "idle", "pcap"])
+    make.add_argument("what", choices=["scaling", "idle", "wake", "pcap"])
     make.add_argument("directory", type=Path)
     make.add_argument("simd")
     make.add_argument("core", type=int)
     for name in ("routes4", "packets", "seed", "runs"):
         make.add_argument(name, type=int)
     options = make.parse_args(argv)
-    if options.what == "pcap":
-        json.dump(pcap(options), sys.stdout)
+    if options.what in ("pcap", "wake"):
+        with machine.foremost():
+            json.dump((pcap if options.what == "pcap" else wake)(options), sys.stdout)
         return 0
     workers = 2 if options.what == "scaling" else 1
     rig = Rig(options.directory, options.simd, (ROTATION,), workers, options.core)
@@ -120,9 +129,68 @@ def idle(rig: Rig, bench: Bench, runs: int) -> Figures:
         firsts.append(_firsts(rig, packets))
     return {
         "latency_p999_1mpps": ["us", *paced],
+        "idle_sleep_cpu": ["% of a core", *shares],
+        "idle_sleep_first_packet": ["us", *firsts],
+    }
+
+
+def wake(options: argparse.Namespace) -> Figures:
+    """An idle worker's share of a core; how long the first packet takes from one interface's socket to the other's, with the
+    kernel's way from a socket to the device and back; and how much longer that is than for one that meets a worker awake."""
+    names = [f"bench{os.getpid()}{end}" for end in "ab"]
+    devices = tuple(f"net_tap{number},iface={name}" for number, name in enumerate(names))
+    routes = generate(4, options.routes4, options.seed)
+    rig = Rig(options.directory, options.simd, (RX_RINGS,), 1, options.core, devices, IDLE["interrupt"])
+    try:
+        with rig.table("full", Limits(), [routes]) as table:
+            rig.bind(table)
+            rig.router.update_links()
+            made = frames.make(
+                4,
+                random_hosts(routes, FIRSTS, options.seed),
+                np.full(FIRSTS, SMALL, dtype=np.uint16),
+                rig.router.mac(0),
+            )
+            rig.router.start(rig.worker.entry())
+            thread = _lcore_thread()
+            os.sched_setaffinity(thread, {rig.core})
+            with _packets(names[0]) as sender, _packets(names[1]) as receiver:
+                shares, firsts, crossings = [], [], []
+                for _ in range(options.runs):
+                    time.sleep(PAUSE_S)
+                    shares.append(_share(thread))
+                    crossings.append(_crossings(made, sender, receiver, PAUSE_S))
+                    firsts.append(crossings[-1] - _crossings(made, sender, receiver, 0))
+    finally:
+        rig.close()
+    return {
         "idle_cpu": ["% of a core", *shares],
         "idle_first_packet": ["us", *firsts],
+        "idle_first_packet_crossing": ["us", *crossings],
     }
+
+
+def _packets(interface: str) -> socket.socket:
+    """A socket for an interface's frames of IPv4, those that come in."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+    made.bind((interface, ETH_P_IP))
+    made.settimeout(1)
+    return made
+
+
+def _crossings(packets: Frames, sender: socket.socket, receiver: socket.socket, pause_s: float) -> float:
+    """Median time of a packet after such a pause, in us."""
+    waited = []
+    for row, length in zip(packets.heads, packets.lengths, strict=True):
+        time.sleep(pause_s)
+        begun = time.monotonic_ns()
+        sender.send(row.tobytes()[: int(length)])
+        try:
+            receiver.recv(2048)
+        except TimeoutError:
+            raise BenchError("the first packet after idleness did not arrive within a second") from None
+        waited.append(time.monotonic_ns() - begun)
+    return float(np.median(waited)) / 1000
 
 
 def pcap(options: argparse.Namespace) -> Figures:

@@ -209,6 +209,13 @@ def test_a_port_that_names_more_lcores_than_its_device_has_queues_is_refused(hug
     assert "port port0: port.lcores has 2 lcores, but the device has 1 RX queues here: list at most 1" in said
 
 
+def test_waiting_for_interrupts_needs_devices_that_have_them(hugepages: Path, tmp_path: Path) -> None:
+    with FastPathProcess(Settings(instance("noirq"), ("net_null0",), idle="interrupt"), tmp_path) as process:
+        assert process.wait() == 1
+        said = process.output()
+    assert 'port port0: fastpath.idle = "interrupt" needs RX interrupts, which net_null does not have here' in said
+
+
 def test_a_lost_link_is_seen_at_once(hugepages: Path, tmp_path: Path) -> None:
     """Of a device without a kernel interface, as a bound NIC is one: a memif whose other side is killed."""
     socket, seconds = tmp_path / "memif", []

@@ -156,7 +156,7 @@ WRONG = [
         '"avx2"',
         'must be one of "auto", "x86-64-v2", "x86-64-v3", "x86-64-v4", ',
     ),
-    (11, 'idle = "Auto"', "fastpath.idle", '"Auto"', 'must be one of "auto", "poll", "sleep"'),
+    (11, 'idle = "Auto"', "fastpath.idle", '"Auto"', 'must be one of "auto", "poll", "sleep", "interrupt"'),
     (12, 'eal_args = "-v"', "fastpath.eal_args", '"-v"', "must be an array of strings"),
     (12, 'eal_args = ["-v", ""]', "fastpath.eal_args[1]", '""', "must be a string of printable characters"),
     (

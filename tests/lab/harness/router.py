@@ -54,7 +54,7 @@ namespace = "{namespace}"
 lcores = {lcores}
 memory_mib = 64
 """
-_TABLE = """\
+TABLE = """\
 [table]
 max_ipv4_routes = 50000
 max_ipv6_routes = 20000
@@ -121,7 +121,7 @@ class Router:
         body: str = "",
         name: str = "r",
         lcores: Sequence[int] = (0, 1),
-        table: str = _TABLE,
+        table: str = TABLE,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = f"{NAMES}-{os.getpid()}-{name}"
