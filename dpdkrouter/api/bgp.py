@@ -196,6 +196,7 @@ class BgpMethods:
             **row,
             "import": {
                 "policy": imports.policy.name if imports.policy is not None else None,
+                "first_as": checks.first_as or None,
                 "bogons": bool(checks.bogons),
                 "own_prefixes": [str(prefix) for prefix in checks.own],
                 "max_length": {"ipv4": checks.longest[0], "ipv6": checks.longest[1]},

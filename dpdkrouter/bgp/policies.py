@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 from dpdkrouter.bgp.bogons import BOGONS
 from dpdkrouter.bgp.limits import Limits
 from dpdkrouter.config.policies import lengths
+from dpdkrouter.rib.aspath import compile_expression
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def checks(config: Config, neighbor: BgpNeighbor) -> Checks:
         own=tuple(address.network for port in config.ports for address in port.addresses),
         longest=(neighbor.max_length_ipv4, neighbor.max_length_ipv6),
         blackhole=neighbor.blackhole,
+        first_as=neighbor.asn if neighbor.enforce_first_as else 0,
     )
 
 
@@ -121,6 +123,7 @@ def _rule(bgp: Bgp, rule: PolicyRule, number: int) -> Rule:
             origin_as=frozenset(rule.origin_as),
             neighbour_as=frozenset(rule.neighbor_as),
             longer_than=rule.as_path_longer_than,
+            path=None if rule.as_path is None else compile_expression(rule.as_path),
         ),
         change=Change(
             local_pref=rule.set_local_pref,

@@ -76,6 +76,9 @@ class PolicyRule(Table):
     communities: Annotated[CommunityList, array("communities")] = Field(
         (), description="asks for one of these communities; empty: asks nothing"
     )
+    as_path: Annotated[str | None, rules.AS_PATH] = Field(
+        None, description="asks for an AS path that this expression matches, as in FRR: `_` is an end or a separator"
+    )
     as_path_has: Annotated[AsNumbers, array("AS numbers")] = Field(
         (), description="asks for one of these anywhere in the AS path"
     )
@@ -173,6 +176,10 @@ class BgpNeighbor(Table):
     accept_bogons: Annotated[bool, rules.BOOLEAN] = Field(
         False,
         description="true: take special-purpose prefixes (RFC 6890) from an eBGP peer; of an iBGP one always taken",
+    )
+    enforce_first_as: Annotated[bool, rules.BOOLEAN] = Field(
+        True,
+        description="false: take routes of an eBGP peer whose AS path does not begin with its AS, as route servers send",
     )
     max_length_ipv4: Annotated[int, rules.whole(8, 32)] = Field(
         24, description="longest IPv4 prefix taken from an eBGP peer"

@@ -18,6 +18,7 @@ _CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities"
 _EXPORT_ONLY = ("sources",)
 _IMPORT_ONLY = (
     "communities",
+    "as_path",
     "as_path_has",
     "origin_as",
     "neighbor_as",
@@ -25,7 +26,7 @@ _IMPORT_ONLY = (
     "remove_communities",
 )
 _LIMIT_DETAILS = ("max_prefixes_action", "max_prefixes_warning", "max_prefixes_restart")
-_CHECKS = ("accept_bogons", "max_length_ipv4", "max_length_ipv6")
+_CHECKS = ("accept_bogons", "enforce_first_as", "max_length_ipv4", "max_length_ipv6")
 
 
 def lengths(entry: PrefixRange) -> tuple[int, int]:

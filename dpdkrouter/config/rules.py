@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dpdkrouter.config.devices import Device, parse_device
+from dpdkrouter.rib.aspath import ExpressionError, compile_expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,6 +258,14 @@ def _listen(value: object) -> Listen | None:
     return Listen(IPv6Address(match[1]) if match[1] else IPv4Address(match[2]), int(match[3]))
 
 
+def _as_path(value: object) -> str:
+    expression = text(value)
+    try:
+        return compile_expression(expression).text
+    except ExpressionError as error:
+        raise RefusedError(f"must be an expression over AS paths; this one {error}") from None
+
+
 WELL_KNOWN = {  # RFC 1997, 8326, 7999
     "graceful-shutdown": 0xFFFF0000,
     "blackhole": 0xFFFF029A,
@@ -323,6 +332,7 @@ DESCRIPTION = Rule("a string of at most 128 printable characters", _line)
 FAMILY = choice("ipv4", "ipv6")
 PATH = Rule("an absolute path", _path)
 VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of an environment variable")
+AS_PATH = Rule('an expression over AS paths such as "^65001(_65002)*$"', _as_path)
 LIST_NAME = pattern(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a string of 1 to 64 of letters, digits, _ . -, not beginning with . or -"
 )

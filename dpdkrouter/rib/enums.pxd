@@ -39,8 +39,9 @@ cpdef enum Step:
 cpdef enum Verdict:
     UNFILTERED = 0        # the origin has no import filter
     NO_POLICY = 1         # refused: an eBGP peer without a policy (RFC 8212)
-    BOGON = 2             # refused: special-purpose addresses (RFC 6890)
-    OWN = 3               # refused: a prefix of our own ports, or within one
-    TOO_LONG = 4          # refused: a prefix longer than those of the Internet's table
-    DEFAULT = 5           # no rule matched
-    RULE = 6              # and above: the policy's first rule, second, ...
+    FIRST_AS = 2          # refused: the path does not begin with the peer's AS (RFC 4271 6.3)
+    BOGON = 3             # refused: special-purpose addresses (RFC 6890)
+    OWN = 4               # refused: a prefix of our own ports, or within one
+    TOO_LONG = 5          # refused: a prefix longer than those of the Internet's table
+    DEFAULT = 6           # no rule matched
+    RULE = 7              # and above: the policy's first rule, second, ...

@@ -33,8 +33,9 @@ class Step(IntFlag):
 class Verdict(IntFlag):
     UNFILTERED = 0
     NO_POLICY = 1
-    BOGON = 2
-    OWN = 3
-    TOO_LONG = 4
-    DEFAULT = 5
-    RULE = 6
+    FIRST_AS = 2
+    BOGON = 3
+    OWN = 4
+    TOO_LONG = 5
+    DEFAULT = 6
+    RULE = 7

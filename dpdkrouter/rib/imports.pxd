@@ -9,7 +9,7 @@ from dpdkrouter.rib.records cimport AttrRecord
 
 cdef enum:
     RULES = 64             # MAX_RULES of rib/policy.py
-    VERDICTS = 70          # Verdict.RULE + RULES
+    VERDICTS = 71          # Verdict.RULE + RULES
 
 
 # What the rules say of an attribute set, kept for the next route that has it.
@@ -17,6 +17,7 @@ ctypedef struct Known:
     uint64_t rules         # bit n: rule n matches it
     uint32_t serial        # AttrRecord.serial of the set that this was worked out for, 0: none
     uint8_t blackhole      # it has the BLACKHOLE community, and the peer may use it
+    uint8_t foreign        # its first AS is not the peer's, which it has to be
 
 
 # Sorted values, for binary search.
@@ -33,6 +34,8 @@ cdef class _Asked:
     cdef bytes large               # 12 bytes each, network order
     cdef bint communities
     cdef uint32_t longer_than        # 0xFFFFFFFF: any length
+    cdef bytes path_table          # an expression's automaton (aspath.py); empty: any path
+    cdef const uint16_t* path_steps
 
     cdef bint holds(self, const AttrRecord* record, const char* packed) noexcept
 
@@ -48,6 +51,7 @@ cdef class ImportFilter:
     cdef const Family* lists[2][RULES]   # into sets; NULL: any prefix
     cdef uint8_t accepts[VERDICTS]
     cdef uint8_t changes[RULES]    # whether the rule changes attributes
+    cdef uint32_t first_as         # that a path must begin with; 0: any
     cdef uint8_t longest[2]        # prefix lengths that may be, IPv4 and IPv6
     cdef int rules
     cdef uint64_t always           # rules that ask nothing of attributes

@@ -4,7 +4,8 @@ A filter belongs to one origin. Store asks it about each batch: `judge` gives ea
 check or rule spoke) and the attribute set that the path gets. A refused path stays in the Adj-RIB-In as it was
 received, so that show commands find it with its verdict; the decision passes over it.
 
-In order: no policy at an eBGP peer (RFC 8212 section 2), bogons (RFC 6890) and own prefixes, prefixes that are too
+In order: no policy at an eBGP peer (RFC 8212 section 2), a path that does not begin with the peer's AS (RFC 4271 section
+6.3, treated as RFC 7606 section 7.2 has it: the route is as good as withdrawn), bogons (RFC 6890) and own prefixes, prefixes that are too
 long, the rules, the policy's default. What the rules ask of attributes is worked out once for each attribute set; what
 remains for each prefix is a question to each prefix list of the rules that are left.
 
@@ -31,6 +32,19 @@ from dataclasses import replace
 
 from dpdkrouter.rib.attributes import Attributes, Kind
 from dpdkrouter.rib.policy import BLACKHOLE as _BLACKHOLE, Change, Entry
+
+
+cdef enum:
+    PATH_SYMBOLS = 20      # SYMBOLS of rib/aspath.py, and its numbers of what is no digit
+    PATH_MATCHED = 1
+    SYMBOL_SPACE = 10
+    SYMBOL_START = 18
+    SYMBOL_END = 19
+
+# By AS path segment type - 1: {a,b}, "a b", (a b), [a,b]. A sequence has no ends.
+cdef uint8_t[4] SEGMENT_BEGIN = [12, 0, 14, 16]
+cdef uint8_t[4] SEGMENT_BETWEEN = [11, 10, 10, 11]
+cdef uint8_t[4] SEGMENT_END = [13, 0, 15, 17]
 
 
 # Where the parts of a packed attribute set begin (packed.pxd).
@@ -88,6 +102,47 @@ cdef int fill(Words* words, object values) except -1:
     return 0
 
 
+cdef const uint16_t* walk(const uint16_t* state, const uint16_t* steps, uint32_t symbol) noexcept:
+    return steps + <uint32_t>state[symbol] * PATH_SYMBOLS
+
+
+cdef const uint16_t* walk_number(const uint16_t* state, const uint16_t* steps, uint32_t number) noexcept:
+    """The digits of an AS number."""
+    cdef uint32_t digits[10]
+    cdef int i = 0
+    while True:
+        digits[i] = number % 10
+        number //= 10
+        i += 1
+        if number == 0:
+            break
+    while i:
+        i -= 1
+        state = walk(state, steps, digits[i])
+    return state
+
+
+cdef bint path_matches(const uint16_t* steps, const Parts* parts) noexcept:
+    """PathExpression.matches (aspath.py) for a packed path: the symbols of its text, one after the other."""
+    cdef const uint16_t* state = walk(steps, steps, SYMBOL_START)
+    cdef uint32_t at = 0, i, kind, count
+    while at < parts.head.path_bytes:
+        kind = parts.path[at] - 1
+        count = parts.path[at + 1]
+        if at:
+            state = walk(state, steps, SYMBOL_SPACE)
+        if kind != AS_SEQUENCE - 1:
+            state = walk(state, steps, SEGMENT_BEGIN[kind])
+        for i in range(count):
+            if i:
+                state = walk(state, steps, SEGMENT_BETWEEN[kind])
+            state = walk_number(state, steps, word_at(parts.path + at + 2 + 4 * i))
+        if kind != AS_SEQUENCE - 1:
+            state = walk(state, steps, SEGMENT_END[kind])
+        at += 2 + 4 * count
+    return walk(state, steps, SYMBOL_END) == steps + PATH_SYMBOLS * PATH_MATCHED
+
+
 cdef class _Asked:
     """What one rule asks of attributes: Match (rib/policy.py) for packed sets."""
 
@@ -99,6 +154,8 @@ cdef class _Asked:
         self.large = b"".join([struct.pack("!III", *large) for large in sorted(match.communities.large)])
         self.communities = bool(match.communities)
         self.longer_than = 0xFFFFFFFF if match.longer_than is None else match.longer_than
+        self.path_table = b"" if match.path is None else match.path.table
+        self.path_steps = <const uint16_t*>PyBytes_AS_STRING(self.path_table) if self.path_table else NULL
 
     def __dealloc__(self):
         free(self.standard.items)
@@ -113,6 +170,8 @@ cdef class _Asked:
         if self.neighbour_as.size and not within(&self.neighbour_as, record.neighbour_as):
             return False
         if (self.origin_as.size or self.path_has.size) and not asked_of_path(self, &parts):
+            return False
+        if self.path_steps != NULL and not path_matches(self.path_steps, &parts):
             return False
         if not self.communities or any_within(&self.standard, parts.standard, parts.head.communities):
             return True
@@ -155,7 +214,8 @@ cdef class ImportFilter:
         self.communities = [(wire(rule.change.remove), wire(rule.change.add)) for rule in rules]
         self.rules = len(rules)
         self.longest[0], self.longest[1] = checks.longest
-        self.asks = checks.blackhole
+        self.first_as = checks.first_as
+        self.asks = checks.blackhole or checks.first_as != 0
         self.accepts[<int>Verdict.DEFAULT] = policy is not None and policy.default
         for i, rule in enumerate(rules):
             self.accepts[<int>Verdict.RULE + <int>i] = rule.accept
@@ -176,7 +236,7 @@ cdef class ImportFilter:
     cdef int judge(self, Batch batch, const uint32_t* attrs, uint32_t attr, Interns interns) except -1:
         """Fill `attrs` and `verdicts` for a batch; attrs as Store._apply takes them. Raises before anything changes."""
         cdef int which = 0 if batch.width == 4 else 1
-        cdef Known known = Known(self.always, 0, 0)
+        cdef Known known = Known(self.always, 0, 0, 0)
         cdef uint32_t seen = 0, changed_from = 0, changed_to = 0
         cdef int changed_by = -1, verdict, rule
         cdef uint64_t hi, lo
@@ -213,6 +273,8 @@ cdef class ImportFilter:
         cdef int rule
         if self.policy is None:
             return Verdict.NO_POLICY
+        if known.foreign:
+            return Verdict.FIRST_AS
         if has_prefix(&self.bogons.families[which], hi, lo, length, True):
             return Verdict.BOGON
         if has_prefix(&self.own.families[which], hi, lo, length, True):
@@ -233,7 +295,7 @@ cdef class ImportFilter:
         cdef const AttrRecord* record = &attrs_of(interns)[attr]
         cdef const char* packed
         cdef uint32_t size = max(attr + 1, 2 * self.known_size)
-        cdef Known found = Known(self.always, record.serial, 0)
+        cdef Known found = Known(self.always, record.serial, 0, 0)
         cdef Parts parts
         cdef Words wanted
         cdef uint32_t blackhole = _BLACKHOLE
@@ -245,6 +307,7 @@ cdef class ImportFilter:
         if self.known[attr].serial == record.serial:
             return self.known[attr]
         packed = PyBytes_AS_STRING(interns.attr_packed[attr])
+        found.foreign = self.first_as != 0 and record.neighbour_as != self.first_as
         if self.checks.blackhole:
             parts = parts_of(packed)
             wanted = Words(&blackhole, 1)
@@ -279,6 +342,8 @@ cdef class ImportFilter:
         """A verdict in words."""
         if verdict == Verdict.NO_POLICY:
             return "no import policy (RFC 8212)"
+        if verdict == Verdict.FIRST_AS:
+            return f"AS path does not begin with the peer's AS {self.checks.first_as} (RFC 4271 6.3)"
         if verdict == Verdict.BOGON:
             return "bogon (RFC 6890)"
         if verdict == Verdict.OWN:

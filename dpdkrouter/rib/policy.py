@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dpdkrouter.rib.aspath import PathExpression
 from dpdkrouter.rib.attributes import Attributes, Segment, SegmentKind
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Match:
     """What a rule asks of an attribute set; an empty set asks nothing. Of each set one member is enough.
 
     path_has: AS numbers anywhere in the AS path; origin_as: its last one; neighbour_as: its first one. longer_than:
-    the path's length by RFC 4271 section 9.1.2.2 a) is larger.
+    the path's length by RFC 4271 section 9.1.2.2 a) is larger. path: an expression that the path matches.
     """
 
     communities: Communities = field(default_factory=Communities)
@@ -56,10 +57,11 @@ class Match:
     origin_as: frozenset[int] = frozenset()
     neighbour_as: frozenset[int] = frozenset()
     longer_than: int | None = None
+    path: PathExpression | None = None
 
     def __bool__(self) -> bool:
         asked = self.communities or self.path_has or self.origin_as or self.neighbour_as
-        return bool(asked) or self.longer_than is not None
+        return bool(asked) or self.longer_than is not None or self.path is not None
 
     def holds(self, attributes: Attributes) -> bool:
         """Whether an attribute set is what is asked for."""
@@ -73,6 +75,8 @@ class Match:
         if self.origin_as and _last_as(attributes.as_path) not in self.origin_as:
             return False
         if self.neighbour_as and attributes.neighbour_as not in self.neighbour_as:
+            return False
+        if self.path is not None and not self.path.matches(attributes.as_path):
             return False
         return self.longer_than is None or attributes.path_length > self.longer_than
 
@@ -133,11 +137,13 @@ class Checks:
     """What is refused before any rule is asked, of one peer.
 
     bogons, own: prefixes whose routes, and everything within them, are refused. longest: the longest prefix lengths,
-    by family. blackhole: a route with the BLACKHOLE community is taken as one to drop, of any length, where the rule
-    that accepts it covers it (RFC 7999 section 3.3).
+    by family. first_as: the AS that every path must begin with; 0: any (RFC 4271 section 6.3). blackhole: a route with
+    the BLACKHOLE community is taken as one to drop, of any length, where the rule that accepts it covers it (RFC 7999
+    section 3.3).
     """
 
     bogons: tuple[IPv4Network | IPv6Network, ...] = ()
     own: tuple[IPv4Network | IPv6Network, ...] = ()
     longest: tuple[int, int] = (32, 128)
     blackhole: bool = False
+    first_as: int = 0

@@ -14,6 +14,7 @@ from dpdkrouter.bgp.settings import announced, settings_of, with_passwords
 from dpdkrouter.config.load import parse
 from dpdkrouter.config.policies import lengths
 from dpdkrouter.errors import BgpError, ConfigErrors
+from dpdkrouter.rib.aspath import compile_expression
 from dpdkrouter.rib.policy import Change, Checks, Communities, Entry, Match, Policy, Rule
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ name = "first"
 action = "accept"
 prefix_list = "list"
 communities = ["65000:1", "65000:1:2", "no-export"]
+as_path = "^65001_"
 as_path_has = [65001]
 origin_as = [65002]
 neighbor_as = [65003]
@@ -128,6 +130,7 @@ def test_policy_is_what_the_file_says() -> None:
                 origin_as=frozenset({65002}),
                 neighbour_as=frozenset({65003}),
                 longer_than=3,
+                path=compile_expression("^65001_"),
             ),
             Change(
                 200,
@@ -145,8 +148,11 @@ def test_checks_are_of_ebgp_peers() -> None:
     made = config()
     assert made.bgp is not None
     own = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))
-    assert checks(made, made.bgp.neighbors[0]) == Checks(BOGONS, own, (25, 49), blackhole=True)
+    assert checks(made, made.bgp.neighbors[0]) == Checks(BOGONS, own, (25, 49), blackhole=True, first_as=65001)
     assert checks(made, made.bgp.neighbors[1]) == Checks()
+    servers = config(change("accept_bogons = false", "enforce_first_as = false"))
+    assert servers.bgp is not None
+    assert checks(servers, servers.bgp.neighbors[0]).first_as == 0
     lenient = config(change("accept_bogons = false", "accept_bogons = true"))
     assert lenient.bgp is not None
     assert checks(lenient, lenient.bgp.neighbors[0]).bogons == ()
@@ -293,6 +299,7 @@ WRONG = [
     ('name = "in"', 'name = "accept"', "bgp.policy[0].name", '"accept"', "every router has this policy"),
     ('action = "accept"', 'action = "continue"', f"{RULE}.action", '"continue"', 'one of "accept", "reject"'),
     ('prefix_list = "list"', 'prefix_list = "lost"', f"{RULE}.prefix_list", '"lost"', "prefix list: list"),
+    ('as_path = "^65001_"', 'as_path = "^AS1"', f"{RULE}.as_path", '"^AS1"', "'A', which no AS path has"),
     ("as_path_has = [65001]", "as_path_has = [0]", f"{RULE}.as_path_has[0]", "0", "between 1 and 4294967294"),
     ("origin_as = [65002]", 'origin_as = ["x"]', f"{RULE}.origin_as[0]", '"x"', "must be a whole number"),
     ("neighbor_as = [65003]", "neighbor_as = 65003", f"{RULE}.neighbor_as", "65003", "an array of AS numbers"),
@@ -331,7 +338,9 @@ def test_rule_that_rejects_changes_nothing() -> None:
     }
 
 
-@pytest.mark.parametrize("row", ["accept_bogons = true", "max_length_ipv4 = 24", "max_length_ipv6 = 48"])
+@pytest.mark.parametrize(
+    "row", ["accept_bogons = true", "enforce_first_as = false", "max_length_ipv4 = 24", "max_length_ipv6 = 48"]
+)
 def test_ibgp_neighbours_are_not_checked(row: str) -> None:
     text = BASE
     text = text.replace('address = "192.0.2.10"\nasn = 65000\n', f'address = "192.0.2.10"\nasn = 65000\n{row}\n')
@@ -390,6 +399,7 @@ EFFECTLESS = [
     ("in", 0, "sources = []", "import policy"),
     ("in", 0, "prepend = 1", "import policy"),
     ("out", 1, "communities = []", "nothing of this"),
+    ("out", 1, 'as_path = "1"', "nothing of this"),
     ("out", 1, "as_path_has = []", "nothing of this"),
     ("out", 1, "origin_as = []", "nothing of this"),
     ("out", 1, "neighbor_as = []", "nothing of this"),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpdkrouter.bgp.bogons import BOGONS
+from dpdkrouter.rib.aspath import compile_expression
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.imports import ImportFilter
@@ -97,6 +98,18 @@ def test_own_prefixes() -> None:
     assert (peer.accepted("2a00:1::1/128"), peer.accepted("2a00::/16")) == (False, True)
 
 
+def test_a_path_that_does_not_begin_with_the_peers_as() -> None:
+    peer = Peer(ACCEPT, first_as=65001)
+    for path, taken in ((sequence(65001, 7), True), (sequence(7, 65001), False), ((), False), (sequence(65001), True)):
+        peer.take(PREFIX, as_path=path)
+        assert peer.accepted() is taken
+    peer.take(PREFIX, as_path=sequence(65002, 65001))
+    assert peer.path().verdict == "AS path does not begin with the peer's AS 65001 (RFC 4271 6.3)"
+    other = Peer(ACCEPT)
+    other.take(PREFIX, as_path=sequence(7, 65001))
+    assert other.accepted()
+
+
 def test_too_long() -> None:
     peer = Peer(ACCEPT, longest=(24, 48))
     peer.take("8.8.8.0/24", "8.8.8.0/25")
@@ -156,6 +169,7 @@ MATCHES = [
     (Match(origin_as=frozenset({65003})), {"as_path": sequence(65001, 65003)}, {"as_path": SET}),
     (Match(origin_as=frozenset({65001})), {"as_path": sequence(65001)}, {"as_path": ()}),
     (Match(neighbour_as=frozenset({65001})), {"as_path": SET}, {"as_path": sequence(65002, 65001)}),
+    (Match(path=compile_expression("^65001_7_")), {"as_path": sequence(65001, 7, 8)}, {"as_path": sequence(65001, 78)}),
     (Match(longer_than=2), {"as_path": sequence(1, 1, 2)}, {"as_path": SET}),
     (
         Match(longer_than=0, neighbour_as=frozenset({65001}), communities=Communities(frozenset({5}))),
