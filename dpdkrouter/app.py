@@ -48,6 +48,8 @@ from dpdkrouter.sources.originated import Originated
 from dpdkrouter.timings import Timings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dpdkrouter.audit import AuditResult
     from dpdkrouter.config.schema import Config
     from dpdkrouter.rib.attributes import Attributes
@@ -171,11 +173,18 @@ class Control:
 
     def converge(self) -> None:
         """Decide, resolve next hops, program the segment, tell the peers."""
+        for _ in self._converging():
+            pass
+
+    def _converging(self) -> Iterator[None]:
+        """As `converge`, with a rest after each part of what there is to decide; the RIB may change meanwhile."""
         self.timings.begun(time.monotonic())
         changed = False
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
             changed = True
+            if self.rib.undecided:
+                yield
         self.timings.done(time.monotonic(), changed=changed)
         self.host.keep_resolved(self.next_hops)
         self.export()
@@ -240,7 +249,8 @@ class Control:
             await self._dirty.wait()
             await asyncio.sleep(COALESCE_S)
             self._dirty.clear()
-            self.converge()
+            for _ in self._converging():
+                await asyncio.sleep(0)
 
     async def _neighbour_task(self) -> None:
         while True:
@@ -302,7 +312,9 @@ class Control:
                 self._requests, requests = self.stats.resolve_requests(self._requests)
                 for _family, port, address in requests:
                     self.host.resolve(port, ip_address(address))
+            slept = time.monotonic()
             await asyncio.sleep(STATS_S)
+            self.timings.rested(time.monotonic() - slept - STATS_S)
 
     async def _follow_fast_path(self) -> None:
         if self.stats is None:

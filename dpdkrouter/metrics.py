@@ -107,6 +107,11 @@ SERIES = (
         "histogram",
         "Decisions that changed something: deciding, resolving next hops, writing the route segment.",
     ),
+    Series(
+        "dpdkrouter_control_longest_hold_seconds",
+        "gauge",
+        "How long one task kept the control process's loop from the others at most, since the start.",
+    ),
     Series("dpdkrouter_repairs_total", "counter", "Lost links and neighbours for which groups were rewritten."),
     Series("dpdkrouter_repaired_groups_total", "counter", "Groups that were rewritten for them."),
     Series(

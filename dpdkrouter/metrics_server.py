@@ -197,6 +197,7 @@ class RouterCollector(Collector):
         timings, (repairs, groups, longest) = self._control.timings()
         page.add_histogram("dpdkrouter_update_to_fib_seconds", timings.update_to_fib)
         page.add_histogram("dpdkrouter_convergence_seconds", timings.convergence)
+        page.add("dpdkrouter_control_longest_hold_seconds", timings.longest_hold)
         page.add("dpdkrouter_repairs_total", repairs)
         page.add("dpdkrouter_repaired_groups_total", groups)
         page.add("dpdkrouter_repair_longest_seconds", longest)
