@@ -35,6 +35,7 @@ from dpdkrouter.hoststack import HostStack
 from dpdkrouter.lock import InstanceLock
 from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.repairs import Repairs
+from dpdkrouter.retries import Retries
 from dpdkrouter.rib.enums import Source
 from dpdkrouter.rib.nexthops import NextHops
 from dpdkrouter.rib.table import Rib
@@ -64,6 +65,8 @@ LINKS_S = 0.1
 DEFER_S = 60.0  # at most so long BGP's first decision after a restart waits for the peers
 AUDIT_EVERY_S = 300.0  # from the end of one audit to the start of the next
 AUDIT_REST_S = 0.02  # after each of its steps, of a millisecond or so
+RETRY_S = 0.5  # how often refused routes are looked at
+RETRY_REST_S = 0.005  # after each step of a try
 _BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _LOCAL_SOURCES = (Source.CONNECTED, Source.STATIC, Source.CLI)
 
@@ -104,6 +107,7 @@ class Control:
         )
         self.host = HostStack(config, self.programmer)
         self.repairs = Repairs(config, self.fib, self.programmer)
+        self.retries = Retries(self.rib, self.programmer, self.fib)
         self.timings = Timings()
         self.stats: StatsReader | None = None
         self.audited: AuditResult | None = None  # the last one that ran in the background
@@ -235,6 +239,7 @@ class Control:
                         self._neighbour_task,
                         self._tick_task,
                         self._audit_task,
+                        self._retry_task,
                     )
                 ]
                 await stop.wait()
@@ -290,6 +295,15 @@ class Control:
                     self.audited.differences,
                     self.audited.first[0],
                 )
+
+    async def _retry_task(self) -> None:
+        """Try refused routes again when there is room."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            now = time.monotonic()
+            if self.retries.due(now):
+                for _ in self.retries.steps(now):
+                    await asyncio.sleep(RETRY_REST_S)
 
     def _sweep_bgp(self) -> None:
         """The peers have said everything since the restart: what is still stale is gone."""

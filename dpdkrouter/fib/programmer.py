@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("control.fib")
 
+REFUSALS = ("full", "grace", "group")  # reasons for which routes are refused
+
 # A hop that an adjacency stands for: a next hop, the glean of a port, or an action without a port.
 Key = tuple[Action, int, bytes]
 _ACTIONS = {
@@ -64,7 +66,8 @@ class Programmer:
         self._keys: dict[int, tuple[Key, ...]] = {}  # hop set -> where it is in _users
         # Groups of the former control process; several hop sets may come down to the same members.
         self._orphans: defaultdict[tuple[Member, ...], list[int]] = defaultdict(list)
-        self.refused: dict[str, int] = {}  # routes refused, by reason
+        self.refused: dict[str, int] = {}  # routes refused, by reason; retries.py takes off what has found room since
+        self._short: set[int] = set()  # hop sets whose group could not be made or rewritten
         self._adopt()
 
     def _adopt(self) -> None:
@@ -182,8 +185,11 @@ class Programmer:
                 self._fib.group_update(group, wanted, backup)
             else:
                 self._group_of[hopset] = self._fib.group_create(wanted, backup)
+            self._short.discard(hopset)
         except TableFullError as error:
-            log.error("hop set refused: %s", error)
+            if hopset not in self._short:
+                log.error("hop set refused: %s", error)
+            self._short.add(hopset)
 
     def _register(self, hopset: int) -> None:
         """Have the hop set's group follow each of its next hops."""
@@ -225,6 +231,7 @@ class Programmer:
                 self._routes(family, part)
         for hopset in round_.delta.released:
             self._unregister(hopset)
+            self._short.discard(hopset)
             group = self._group_of.pop(hopset, 0)
             if group:
                 self._fib.group_release(group)
@@ -269,6 +276,11 @@ class Programmer:
         """Whether the group has the members that the hop set comes down to, or the hop set is gone."""
         group = self._group_of.get(hopset, 0)
         return not group or self._members(self._wanted(hopset)[0]) == self._fib.group_members(group)
+
+    def retry_groups(self) -> None:
+        """Make or rewrite the groups for which there was no room."""
+        for hopset in list(self._short):
+            self._set_group(hopset)
 
     def mend_group(self, hopset: int) -> None:
         """Give a hop set's group its members again."""
