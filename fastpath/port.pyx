@@ -51,6 +51,8 @@ cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads,
         # The host spreads flows over the pairs, and answers on the pair that a flow was sent on: each needs a poller.
         out.tx_queues = min(<uint32_t>info.max_rx_queues, <uint32_t>out.tx_queues)
         out.rx_queues = out.tx_queues
+    elif driver == b"net_memif":
+        out.tx_queues = out.rx_queues         # the other side closes when it has no queue for one of ours
     elif driver == b"net_af_packet":
         out.rx_queues = info.max_rx_queues    # its qpairs share the traffic: one that nobody polls loses its part
     elif pci and not info.flow_type_rss_offloads:

@@ -39,6 +39,7 @@ cdef extern from "<poll.h>" nogil:
     int poll(pollfd *fds, unsigned long n, int timeout_ms) noexcept
 
 cdef enum:
+    LINKS_MS = 5                 # between two looks at what the drivers say of their links
     PUNT_RING = 1024             # frames a worker may have waiting for the host thread
     HANDOVER_RING = 1024
     MBUF_CACHE = 256
@@ -284,12 +285,20 @@ cdef class Router:
                 raise FastPathError(f"the worker on CPU {self.cpus[slot - 1]} could not be started")
         dr_store_release_64(&self.r.stats.header.ready, 1)
 
-    def poll(self, ms: int) -> None:
-        """Move packets for about `ms` milliseconds; sleeps in poll(2) while nothing comes."""
-        cdef uint64_t until = rte_rdtsc() + self.h.hz // 1000 * <uint64_t>ms
+    def poll(self, ms: int) -> bool:
+        """Move packets for about `ms` milliseconds; sleeps in poll(2) while nothing comes. True, and back at once, when
+        a driver says that a link is not as the stats segment has it."""
+        cdef uint64_t look = rte_rdtsc(), between = self.h.hz // 1000 * LINKS_MS
+        cdef uint64_t until = look + self.h.hz // 1000 * <uint64_t>ms
+        cdef bint moved = False
         with nogil:
             online(self.h.w)
             while rte_rdtsc() < until:
+                if rte_rdtsc() >= look:
+                    look = rte_rdtsc() + between
+                    moved = links_moved(self.r)
+                    if moved:
+                        break
                 if turn(self.h) == 0:
                     offline(self.h.w)
                     wait(self.h, 1)
@@ -297,6 +306,7 @@ cdef class Router:
             offline(self.h.w)
         if self.retired:
             self.close_retired()
+        return moved
 
     def update_links(self, dead: frozenset[int] = frozenset()) -> list[tuple[int, bool]]:
         """Read link states and the devices' own counters into the stats segment; ports whose link changed.
@@ -306,6 +316,7 @@ cdef class Router:
         cdef rte_eth_stats counts
         cdef dr_port_state *s
         changed = []
+        self.r.links_dead = sum([1 << number for number in dead])
         for port in range(self.r.ports):
             s = &self.r.stats.port[port]
             memset(&link, 0, sizeof(link))
@@ -347,6 +358,18 @@ cdef void *allocate(size_t size, str what) except NULL:
     if p == NULL:
         raise FastPathError(f"no memory for the {what} ({size} bytes): raise fastpath.memory_mib")
     return p
+
+
+cdef bint links_moved(const router *r) noexcept nogil:
+    """Whether a link is not as update_links() has written it."""
+    cdef uint32_t port
+    cdef rte_eth_link link
+    for port in range(r.ports):
+        memset(&link, 0, sizeof(link))
+        if rte_eth_link_get_nowait(r.port[port].dev, &link) == 0 and (
+                link.link_status != 0 and not r.links_dead >> port & 1) != (r.links_up >> port & 1):
+            return True
+    return False
 
 
 cdef uint32_t turn(host *h) noexcept nogil:

@@ -64,6 +64,7 @@ cdef struct router:
     uint32_t stop
     uint32_t sleep_when_idle
     uint32_t links_up            # bit p: port p; written by the host thread
+    uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
     const void *base             # readers' part of the route segment
     rte_mempool *pool

@@ -27,7 +27,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,8 @@ def run(settings: LaunchSettings) -> int:
         marker = settings.run_directory / "bgp.helper"
         try:
             marker.unlink(missing_ok=True)
-            _write(configuration, render(settings.bgp, helper_command(settings, feed)))
+            bgp = settings.bgp if feed == "tap" else without_claims(settings.bgp, kept_families(settings.segment))
+            _write(configuration, render(bgp, helper_command(settings, feed)))
             return _supervise(configuration, environment(settings), feed)
         finally:
             configuration.unlink(missing_ok=True)
@@ -156,6 +157,18 @@ def kept_families(segment: Path | None) -> list[str]:
     except SegmentError as error:
         log.info("no forwarding state was kept: %s", error)
         return []
+
+
+def without_claims(bgp: BgpSettings, kept: list[str]) -> BgpSettings:
+    """For ExaBGP by itself, which tells every peer that the forwarding state of all families was kept (RFC 4724 section
+    3): no graceful restart with peers of whose families that is not so. After a restart that kept the table it is."""
+    peers = tuple(peer if set(peer.families) <= set(kept) else replace(peer, restart_time=0) for peer in bgp.peers)
+    for before, after in zip(bgp.peers, peers, strict=True):
+        if before.restart_time and not after.restart_time:
+            log.info(
+                "peer %s: no graceful restart: ExaBGP would say that its forwarding state was kept", before.address
+            )
+    return replace(bgp, peers=peers)
 
 
 def environment(settings: LaunchSettings) -> dict[str, str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("fastpath")
 
 POLL_MS = 20  # between two looks at signals
-LINKS_S = 0.2
+LINKS_S = 0.2  # between two looks at the kernel's links and the devices' counters; drivers' links: fastpath/router.pyx
 SEGMENT_S = 0.5
 QUEUES_S = 0.2
 
@@ -136,8 +136,8 @@ class FastPath:
 
     def _serve(self) -> None:
         while not self._stop:
-            self._router.poll(POLL_MS)
-            if self._due("links", LINKS_S):
+            moved = self._router.poll(POLL_MS)
+            if self._due("links", LINKS_S) or moved:
                 for port, up in self._router.update_links(self._links.dead()):
                     log.info("port %s: link %s", self._config.ports[port].name, "up" if up else "down")
             if self._due("queues", QUEUES_S):

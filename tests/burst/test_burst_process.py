@@ -4,12 +4,15 @@ start, and leaves nothing behind but segments.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,6 +184,36 @@ def test_queues_are_spread_over_the_lcores_and_hashed_by_the_device(hugepages: P
     for port in ports:
         assert (port.rx_queues, port.numa) == (2, 0)
         assert {"ipv4", "ipv6"} <= set(port.rss.split())
+
+
+def test_a_lost_link_is_seen_at_once(hugepages: Path, tmp_path: Path) -> None:
+    """Of a device without a kernel interface, as a bound NIC is one: a memif whose other side is killed."""
+    socket, seconds = tmp_path / "memif", []
+    with ExitStack() as stack:
+        sides = []
+        for role in ("server", "client"):
+            name = instance(f"memif-{role}")
+            device = f"net_memif_{role},role={role},id=0,socket={socket},socket-abstract=no"
+            process = FastPathProcess(Settings(name, (device,)), tmp_path)
+            stack.callback(process.paths.routes.unlink, missing_ok=True)
+            stack.callback(process.paths.stats.unlink, missing_ok=True)
+            stack.enter_context(
+                contextlib.closing(Fib.create(process.paths.routes, Limits(16, 16, 8, 8, 8, 8, 8), name))
+            )
+            sides.append(stack.enter_context(process))
+            process.await_ready()
+        server, client = sides
+        stats = stack.enter_context(StatsReader(server.paths.stats))
+        for _ in range(5):
+            client.await_ready()
+            wait_for(lambda: stats.ports()[0].link_up, 10, "a link")
+            client.signal(signal.SIGKILL)
+            killed = time.monotonic()
+            wait_for(lambda: not stats.ports()[0].link_up, 10, "the link's end", 0.001)
+            seconds.append(time.monotonic() - killed)
+            client.wait()
+            client.start()
+    assert statistics.median(seconds) < 0.06, seconds
 
 
 def test_what_a_killed_start_left_goes_with_the_next(clean: None, tmp_path: Path) -> None:

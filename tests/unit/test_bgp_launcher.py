@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpdkrouter.bgp import helper, launcher
-from dpdkrouter.bgp.configuration import BgpSettings
+from dpdkrouter.bgp.configuration import BgpPeer, BgpSettings
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.errors import AlreadyRunningError, BgpError
 
@@ -34,6 +34,17 @@ def test_environment_holds_no_setting_that_we_did_not_choose(monkeypatch: pytest
     assert chosen["exabgp_log_level"] == "INFO"
     assert not {"exabgp.api.ack", "exabgp_tcp_port", "EXABGP_ETC"} & set(chosen)
     assert "PATH" in found
+
+
+def test_exabgp_by_itself_claims_no_forwarding_state_that_was_not_kept() -> None:
+    def peer(address: str, *families: str) -> BgpPeer:
+        return BgpPeer(address, 65001, "192.0.2.1", 65000, "192.0.2.1", families)
+
+    peers = (peer("192.0.2.9", "ipv4"), peer("192.0.2.10", "ipv4", "ipv6"), peer("2001:db8::9", "ipv6"))
+    for kept, times in (([], (0, 0, 0)), (["ipv4"], (120, 0, 0)), (["ipv4", "ipv6"], (120, 120, 120))):
+        found = launcher.without_claims(BgpSettings(peers), kept)
+        assert tuple(one.restart_time for one in found.peers) == times
+        assert [one.address for one in found.peers] == [one.address for one in peers]
 
 
 def test_a_lock_file_left_by_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
