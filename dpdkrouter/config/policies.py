@@ -18,7 +18,6 @@ _CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities"
 _EXPORT_ONLY = ("sources",)
 _IMPORT_ONLY = (
     "communities",
-    "as_path",
     "as_path_has",
     "origin_as",
     "neighbor_as",

@@ -437,7 +437,6 @@ EFFECTLESS = [
     ("in", 0, "sources = []", "import policy"),
     ("in", 0, "prepend = 1", "import policy"),
     ("out", 1, "communities = []", "nothing of this"),
-    ("out", 1, 'as_path = "1"', "nothing of this"),
     ("out", 1, "as_path_has = []", "nothing of this"),
     ("out", 1, "origin_as = []", "nothing of this"),
     ("out", 1, "neighbor_as = []", "nothing of this"),
