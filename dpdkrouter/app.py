@@ -37,7 +37,7 @@ from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.repairs import Repairs
 from dpdkrouter.retries import Retries
 from dpdkrouter.rib.enums import Source
-from dpdkrouter.rib.nexthops import NextHops
+from dpdkrouter.rib.nexthops import CHUNK, NextHops
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.segment import StatsReader
 from dpdkrouter.sources import originated, static
@@ -272,8 +272,8 @@ class Control:
             if self._defer_until and (self.bgp.settled or now >= self._defer_until):
                 self._defer_until = 0.0
                 self.changed()
-            if not self._swept_bgp and self.bgp.settled:
-                self._sweep_bgp()
+            if not self._swept_bgp and self.bgp.settled and self.rib.undecided <= CHUNK:
+                await self._sweep_bgp()
             await asyncio.sleep(TICK_S)
 
     def audit(self, *, repair: bool = False) -> Audit:
@@ -305,10 +305,13 @@ class Control:
                 for _ in self.retries.steps(now):
                     await asyncio.sleep(RETRY_REST_S)
 
-    def _sweep_bgp(self) -> None:
+    async def _sweep_bgp(self) -> None:
         """The peers have said everything since the restart: what is still stale is gone."""
         self.converge()
-        swept = self.programmer.sweep((*_BGP_SOURCES, Source.KERNEL))
+        swept = 0
+        for part in self.programmer.sweeping((*_BGP_SOURCES, Source.KERNEL)):
+            swept += part
+            await asyncio.sleep(0)
         if swept:
             log.info("%d routes that no peer has announced again were swept", swept)
         self.programmer.release_orphans()

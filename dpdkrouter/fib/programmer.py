@@ -22,7 +22,7 @@ from dpdkrouter.fib.records import Action, Adjacency, Applied, Member, TableFull
 from dpdkrouter.rib.attributes import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
     from dpdkrouter.fib.fib import Fib
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("control.fib")
 
+SWEEP = 32768  # routes removed at once
 REFUSALS = ("full", "grace", "group")  # reasons for which routes are refused
 
 # A hop that an adjacency stands for: a next hop, the glean of a port, or an action without a port.
@@ -290,7 +291,15 @@ class Programmer:
 
     def sweep(self, sources: Iterable[int]) -> int:
         """Remove what nobody has announced again since the restart. Returns how many routes went."""
-        return sum(self._fib.sweep_stale(source) for source in sources)
+        return sum(self.sweeping(sources))
+
+    def sweeping(self, sources: Iterable[int]) -> Iterator[int]:
+        """As `sweep`, in parts: how many routes went with each."""
+        for source in sources:
+            swept = SWEEP
+            while swept == SWEEP:
+                swept = self._fib.sweep_stale(source, SWEEP)
+                yield swept
 
     def release_orphans(self) -> None:
         """After the last sweep: groups of the former control process that no hop set took, and lone adjacencies."""

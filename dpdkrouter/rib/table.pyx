@@ -62,8 +62,8 @@ cdef class Rib(Store):
 
     @property
     def undecided(self):
-        """How many prefixes wait for the next decision."""
-        return self.tables[0].dirty.size + self.tables[1].dirty.size
+        """How many prefixes wait for the next decision, and attribute sets to be looked at whether anything uses them."""
+        return self.tables[0].dirty.size + self.tables[1].dirty.size + self.interns.idle_attrs.size
 
     def decide(self, limit=0xFFFFFFFF):
         """Decide the dirty prefixes, the oldest `limit` of each family; returns what changed in the Loc-RIB.

@@ -327,3 +327,20 @@ def test_origin_that_prefixes_still_stand_for_keeps_its_number(monkeypatch: pyte
     for _ in rounds:
         pass
     assert router.rib.add_origin(Source.EBGP, peer_address="192.0.2.7") == router.peer
+
+
+def test_attribute_sets_of_a_lost_peer_are_freed_in_parts() -> None:
+    router = Router()
+    count = 20000
+    for n in range(count):
+        attributes = via("192.0.2.9", med=n)
+        announce(router.rib, router.peer, attributes, f"8.{n >> 8}.{n & 255}.0/24")
+    router.settle()
+    kept = router.rib.counts().attribute_sets - count
+    router.rib.flush(router.peer)
+    rounds = router.hops.converge()
+    next(rounds)
+    assert router.rib.counts().attribute_sets > kept, "some are left for the next part"
+    for _ in rounds:
+        pass
+    assert (router.rib.counts().attribute_sets, router.rib.undecided) == (kept, 0)
