@@ -231,10 +231,10 @@ cdef class Interns:
         return Attributes.unpack(self.attr_packed[attr_id])
 
     cdef int release_idle_attributes(self) except -1:
-        """Free sets that nothing uses, some of those that are listed: a peer that is lost leaves hundreds of thousands."""
-        cdef uint32_t i, attr_id
+        """Free sets that nothing uses, some of those that are listed: a lost peer leaves hundreds of thousands."""
+        cdef uint32_t _i, attr_id
         cdef AttrRecord* record
-        for i in range(min(self.idle_attrs.size, <uint64_t>IDLE_AT_ONCE)):
+        for _i in range(min(self.idle_attrs.size, <uint64_t>IDLE_AT_ONCE)):
             self.idle_attrs.size -= 1
             attr_id = self.idle_attrs.items[self.idle_attrs.size]
             record = &attrs_of(self)[attr_id]

@@ -62,7 +62,7 @@ cdef class Rib(Store):
 
     @property
     def undecided(self):
-        """How many prefixes wait for the next decision, and attribute sets to be looked at whether anything uses them."""
+        """How many prefixes wait for the next decision, and attribute sets for a look at whether they are used."""
         return self.tables[0].dirty.size + self.tables[1].dirty.size + self.interns.idle_attrs.size
 
     def decide(self, limit=0xFFFFFFFF):
