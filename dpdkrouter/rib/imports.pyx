@@ -6,15 +6,17 @@ received, so that show commands find it with its verdict; the decision passes ov
 
 In order: no policy at an eBGP peer (RFC 8212 section 2), a path that does not begin with the peer's AS (RFC 4271
 section 6.3, treated as RFC 7606 section 7.2 has it: the route is as good as withdrawn), bogons (RFC 6890) and own
-prefixes, prefixes that are too long, the rules, the policy's default. What the rules ask of attributes is worked out once for each attribute set; what
-remains for each prefix is a question to each prefix list of the rules that are left.
+prefixes, prefixes that are too long, the rules, the policy's default. What the rules ask of attributes is worked
+out once for each attribute set; what remains for each prefix is a question to each prefix list of the rules that
+are left.
 
 Invariants: verdicts and changes of one attribute set and prefix never change while the filter lives. `known` is indexed
 by attribute id and valid while the set's serial is the one noted. One thread.
 
-RFC 7999: a route with the BLACKHOLE community of a peer that may use it is of kind blackhole, as long as `least` says
-at least, and a rule's prefix list matches when it covers it, so a peer blackholes only what it may announce (section 3.3);
-of an eBGP peer it is taken by a rule with a prefix list only. It gets NO_EXPORT, so that it stays here (section 3.2).
+RFC 7999: a route with the BLACKHOLE community of a peer that may use it is of kind blackhole, as long as `least`
+says at least, and a rule's prefix list matches when it covers it, so a peer blackholes only what it may announce
+(section 3.3); of an eBGP peer it is taken by a rule with a prefix list only. It gets NO_EXPORT, so that it stays
+here (section 3.2).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
