@@ -35,8 +35,9 @@ from dpdkrouter.hoststack import HostStack
 from dpdkrouter.lock import InstanceLock
 from dpdkrouter.metrics_server import MetricsServer
 from dpdkrouter.repairs import Repairs
+from dpdkrouter.retries import Retries
 from dpdkrouter.rib.enums import Source
-from dpdkrouter.rib.nexthops import NextHops
+from dpdkrouter.rib.nexthops import CHUNK, NextHops
 from dpdkrouter.rib.table import Rib
 from dpdkrouter.segment import StatsReader
 from dpdkrouter.sources import originated, static
@@ -48,6 +49,8 @@ from dpdkrouter.sources.originated import Originated
 from dpdkrouter.timings import Timings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dpdkrouter.audit import AuditResult
     from dpdkrouter.config.schema import Config
     from dpdkrouter.rib.attributes import Attributes
@@ -62,6 +65,8 @@ LINKS_S = 0.1
 DEFER_S = 60.0  # at most so long BGP's first decision after a restart waits for the peers
 AUDIT_EVERY_S = 300.0  # from the end of one audit to the start of the next
 AUDIT_REST_S = 0.02  # after each of its steps, of a millisecond or so
+RETRY_S = 0.5  # how often refused routes are looked at
+RETRY_REST_S = 0.005  # after each step of a try
 _BGP_SOURCES = (Source.EBGP, Source.IBGP)
 _LOCAL_SOURCES = (Source.CONNECTED, Source.STATIC, Source.CLI)
 
@@ -102,6 +107,7 @@ class Control:
         )
         self.host = HostStack(config, self.programmer)
         self.repairs = Repairs(config, self.fib, self.programmer)
+        self.retries = Retries(self.rib, self.programmer, self.fib)
         self.timings = Timings()
         self.stats: StatsReader | None = None
         self.audited: AuditResult | None = None  # the last one that ran in the background
@@ -171,11 +177,18 @@ class Control:
 
     def converge(self) -> None:
         """Decide, resolve next hops, program the segment, tell the peers."""
+        for _ in self._converging():
+            pass
+
+    def _converging(self) -> Iterator[None]:
+        """As `converge`, with a rest after each part of what there is to decide; the RIB may change meanwhile."""
         self.timings.begun(time.monotonic())
         changed = False
         for round_ in self.next_hops.converge():
             self.programmer.apply(round_)
             changed = True
+            if self.rib.undecided:
+                yield
         self.timings.done(time.monotonic(), changed=changed)
         self.host.keep_resolved(self.next_hops)
         self.export()
@@ -226,6 +239,7 @@ class Control:
                         self._neighbour_task,
                         self._tick_task,
                         self._audit_task,
+                        self._retry_task,
                     )
                 ]
                 await stop.wait()
@@ -240,7 +254,8 @@ class Control:
             await self._dirty.wait()
             await asyncio.sleep(COALESCE_S)
             self._dirty.clear()
-            self.converge()
+            for _ in self._converging():
+                await asyncio.sleep(0)
 
     async def _neighbour_task(self) -> None:
         while True:
@@ -257,8 +272,8 @@ class Control:
             if self._defer_until and (self.bgp.settled or now >= self._defer_until):
                 self._defer_until = 0.0
                 self.changed()
-            if not self._swept_bgp and self.bgp.settled:
-                self._sweep_bgp()
+            if not self._swept_bgp and self.bgp.settled and self.rib.undecided <= CHUNK:
+                await self._sweep_bgp()
             await asyncio.sleep(TICK_S)
 
     def audit(self, *, repair: bool = False) -> Audit:
@@ -281,10 +296,22 @@ class Control:
                     self.audited.first[0],
                 )
 
-    def _sweep_bgp(self) -> None:
+    async def _retry_task(self) -> None:
+        """Try refused routes again when there is room."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            now = time.monotonic()
+            if self.retries.due(now):
+                for _ in self.retries.steps(now):
+                    await asyncio.sleep(RETRY_REST_S)
+
+    async def _sweep_bgp(self) -> None:
         """The peers have said everything since the restart: what is still stale is gone."""
         self.converge()
-        swept = self.programmer.sweep((*_BGP_SOURCES, Source.KERNEL))
+        swept = 0
+        for part in self.programmer.sweeping((*_BGP_SOURCES, Source.KERNEL)):
+            swept += part
+            await asyncio.sleep(0)
         if swept:
             log.info("%d routes that no peer has announced again were swept", swept)
         self.programmer.release_orphans()
@@ -302,7 +329,9 @@ class Control:
                 self._requests, requests = self.stats.resolve_requests(self._requests)
                 for _family, port, address in requests:
                     self.host.resolve(port, ip_address(address))
+            slept = time.monotonic()
             await asyncio.sleep(STATS_S)
+            self.timings.rested(time.monotonic() - slept - STATS_S)
 
     async def _follow_fast_path(self) -> None:
         if self.stats is None:

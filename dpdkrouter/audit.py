@@ -67,6 +67,18 @@ class Audit:
         self._segment = SegmentAudit(fib.reader, Mender(fib) if repair else None)
         self._routes = self._stale = self._wrong = self._mended = 0
         self.first: list[str] = []
+        self.shortages: dict[str, int] = {}  # routes that found no room, by reason
+
+    @property
+    def mended(self) -> int:
+        """Routes and groups that were mended so far, those of the segment's own audit left out."""
+        return self._mended
+
+    def again(self) -> Iterator[None]:
+        """Only what the RIB has and the segment has not: with `repair` all that was refused is tried again."""
+        self._programmer.retry_groups()
+        for family in (4, 6):
+            yield from self._from_rib(family)
 
     def steps(self) -> Iterator[None]:
         """Go through everything; the work is done between the items."""
@@ -125,6 +137,7 @@ class Audit:
             chunk, after = best_routes(self._rib, family, after, CHUNK)
             self._routes += len(chunk)
             wanted = self._programmer.groups_for(chunk.hopset)
+            self._short("group", wanted.count(0))
             groups, sources = self._fib.reader.groups_of(family, chunk.prefixes, chunk.lengths)
             if groups != wanted.tobytes() or sources != chunk.source:
                 found = memoryview(groups).cast("H")
@@ -175,6 +188,12 @@ class Audit:
             bytes(sources[i] for i in wrong),
         )
         self._mended += len(wrong) - done.refused_count
+        for reason, _key, count in done.shortages:
+            self._short(reason, count)
+
+    def _short(self, reason: str, count: int) -> None:
+        if count:
+            self.shortages[reason] = self.shortages.get(reason, 0) + count
 
 
 def _sound(family: int, chunk: RouteChunk) -> RouteChunk:

@@ -89,6 +89,12 @@ SERIES = (
         "dpdkrouter_table_max", "gauge", "What a part of the route segment has room for; ipv6_trie in bytes.", ("part",)
     ),
     Series("dpdkrouter_routes", "gauge", "Best routes.", ("family", "source")),
+    Series(
+        "dpdkrouter_routes_refused",
+        "gauge",
+        "Best routes that the route segment has no room for; tried again when there is some.",
+        ("reason",),
+    ),
     Series("dpdkrouter_writer_heartbeat_age_seconds", "gauge", "Time since the route segment's writer showed life."),
     Series(
         "dpdkrouter_table_audit_differences",
@@ -106,6 +112,11 @@ SERIES = (
         "dpdkrouter_convergence_seconds",
         "histogram",
         "Decisions that changed something: deciding, resolving next hops, writing the route segment.",
+    ),
+    Series(
+        "dpdkrouter_control_longest_hold_seconds",
+        "gauge",
+        "How long one task kept the control process's loop from the others at most, since the start.",
     ),
     Series("dpdkrouter_repairs_total", "counter", "Lost links and neighbours for which groups were rewritten."),
     Series("dpdkrouter_repaired_groups_total", "counter", "Groups that were rewritten for them."),

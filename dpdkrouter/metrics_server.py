@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from dpdkrouter import __version__
 from dpdkrouter.errors import MetricsError, SegmentError
+from dpdkrouter.fib.programmer import REFUSALS
 from dpdkrouter.fib.reader import FibReader
 from dpdkrouter.metrics import Page
 from dpdkrouter.rib.enums import Source
@@ -85,6 +86,10 @@ class ControlView(Protocol):
         """`peers`: rows of address, state ("up" or another), prefixes and rejected by family, announced, updates, flaps,
         treated_as_withdraw, load_s (None: no table was loaded yet).
         """
+        ...
+
+    def refused(self) -> dict[str, int]:
+        """Routes that found no room, by reason."""
         ...
 
     def timings(self) -> tuple[Timings, tuple[int, int, float]]:
@@ -191,12 +196,16 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        refused = self._control.refused()
+        for reason in REFUSALS:
+            page.add("dpdkrouter_routes_refused", refused.get(reason, 0), reason=reason)
         if audit is not None:
             page.add("dpdkrouter_table_audit_differences", audit["differences"])
             page.add("dpdkrouter_table_audit_age_seconds", audit["age_s"])
         timings, (repairs, groups, longest) = self._control.timings()
         page.add_histogram("dpdkrouter_update_to_fib_seconds", timings.update_to_fib)
         page.add_histogram("dpdkrouter_convergence_seconds", timings.convergence)
+        page.add("dpdkrouter_control_longest_hold_seconds", timings.longest_hold)
         page.add("dpdkrouter_repairs_total", repairs)
         page.add("dpdkrouter_repaired_groups_total", groups)
         page.add("dpdkrouter_repair_longest_seconds", longest)

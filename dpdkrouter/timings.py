@@ -34,12 +34,14 @@ class Histogram:
 
 class Timings:
     """update_to_fib: from the oldest UPDATE of a decision to the last route of it in the segment; convergence: the
-    decisions themselves, those that nothing came of left out.
+    decisions themselves, those that nothing came of left out; longest_hold: how long something kept the loop from
+    others at most, in seconds.
     """
 
     def __init__(self) -> None:
         self.update_to_fib = Histogram()
         self.convergence = Histogram()
+        self.longest_hold = 0.0
         self._heard: float | None = None
         self._taken: float | None = None
         self._begun = 0.0
@@ -50,9 +52,14 @@ class Timings:
             self._heard = now
 
     def begun(self, now: float) -> None:
-        """A decision takes in all that was heard."""
-        self._taken, self._heard = self._heard, None
+        """A decision takes in all that was heard; also while another one goes on, which then ends with it."""
+        if self._taken is None:
+            self._taken, self._heard = self._heard, None
         self._begun = now
+
+    def rested(self, late: float) -> None:
+        """The loop had its turn so many seconds later than was asked for."""
+        self.longest_hold = max(self.longest_hold, late)
 
     def done(self, now: float, *, changed: bool) -> None:
         """It has been carried out; changed: there was something to do."""

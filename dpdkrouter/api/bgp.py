@@ -201,6 +201,7 @@ class BgpMethods:
                 "own_prefixes": [str(prefix) for prefix in checks.own],
                 "max_length": {"ipv4": checks.longest[0], "ipv6": checks.longest[1]},
                 "blackhole": checks.blackhole,
+                "blackhole_min_length": {"ipv4": checks.blackhole_least[0], "ipv6": checks.blackhole_least[1]},
                 "max_prefixes": by_family(limits.most),
                 "max_prefixes_action": limits.action,
             },

@@ -75,6 +75,10 @@ class Methods(BgpMethods):
                     )
         return rows
 
+    def refused(self) -> dict[str, int]:
+        """Routes that found no room, by reason."""
+        return dict(self._control.programmer.refused)
+
     def timings(self) -> tuple[Timings, tuple[int, int, float]]:
         """How long changes took, and what was repaired."""
         return self._control.timings, self._control.repairs.counts()

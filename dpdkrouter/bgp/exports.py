@@ -43,6 +43,8 @@ class ExportPolicy:
         for rule, prefixes in self._rules:
             if rule.sources and source not in rule.sources:
                 continue
+            if rule.match.path is not None and not rule.match.path.matches(()):
+                continue  # what we announce begins here: its path is empty until it leaves
             if prefixes is None or prefixes.matches(prefix):
                 return rule if rule.accept else None
         return _PLAIN if self.policy is not None and self.policy.default else None

@@ -72,15 +72,18 @@ def export_policies(config: Config) -> dict[str, Policy | None]:
 
 
 def checks(config: Config, neighbor: BgpNeighbor) -> Checks:
-    """What is refused before the policy is asked; nothing of an iBGP peer."""
+    """What is refused before the policy is asked; of an iBGP peer blackholes only that are too short."""
+    least = (neighbor.blackhole_min_length_ipv4, neighbor.blackhole_min_length_ipv6)
     if neighbor.asn == config.router.asn:
-        return Checks(blackhole=neighbor.blackhole)
+        return Checks(blackhole=neighbor.blackhole, blackhole_least=least)
     return Checks(
         bogons=() if neighbor.accept_bogons else BOGONS,
         own=tuple(address.network for port in config.ports for address in port.addresses),
         longest=(neighbor.max_length_ipv4, neighbor.max_length_ipv6),
         blackhole=neighbor.blackhole,
         first_as=neighbor.asn if neighbor.enforce_first_as else 0,
+        blackhole_least=least,
+        blackhole_listed=True,
     )
 
 

@@ -202,7 +202,7 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             "longest prefixes": f"/{lengths['ipv4']} (IPv4), /{lengths['ipv6']} (IPv6)",
             "most prefixes": _limits(imports),
             "not taken": _families(found["over_limit"]),
-            "blackhole community": "obeyed" if imports["blackhole"] else "ignored",
+            "blackhole community": _blackhole(imports),
         }
     )
     if found["verdicts"]:
@@ -223,6 +223,11 @@ def log(peer: Annotated[str | None, typer.Option(help="Only of this peer.")] = N
         render.rows(
             ("ago", "peer", "event"), ((render.duration(one["age_s"]), one["peer"], one["event"]) for one in found)
         )
+
+
+def _blackhole(imports: dict[str, Any]) -> str:
+    least = imports["blackhole_min_length"]
+    return f"obeyed from /{least['ipv4']} (IPv4), /{least['ipv6']} (IPv6) on" if imports["blackhole"] else "ignored"
 
 
 def _limits(imports: dict[str, Any]) -> str:

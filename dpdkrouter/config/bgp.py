@@ -204,7 +204,15 @@ class BgpNeighbor(Table):
         0, description="seconds after which a session that was closed may come up again; 0: after `bgp refresh`"
     )
     blackhole: Annotated[bool, rules.BOOLEAN] = Field(
-        False, description="true: its routes with the BLACKHOLE community (RFC 7999), of any length, drop packets"
+        False,
+        description="true: its routes with the BLACKHOLE community (RFC 7999) drop packets; of an eBGP peer those that a "
+        "prefix list of its import policy covers",
+    )
+    blackhole_min_length_ipv4: Annotated[int, rules.whole(0, 32)] = Field(
+        32, description="shortest IPv4 prefix that it may have dropped"
+    )
+    blackhole_min_length_ipv6: Annotated[int, rules.whole(0, 128)] = Field(
+        128, description="shortest IPv6 prefix that it may have dropped"
     )
 
 

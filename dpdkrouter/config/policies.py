@@ -18,7 +18,6 @@ _CHANGES = ("set_local_pref", "set_med", "add_communities", "remove_communities"
 _EXPORT_ONLY = ("sources",)
 _IMPORT_ONLY = (
     "communities",
-    "as_path",
     "as_path_has",
     "origin_as",
     "neighbor_as",
@@ -26,6 +25,7 @@ _IMPORT_ONLY = (
     "remove_communities",
 )
 _LIMIT_DETAILS = ("max_prefixes_action", "max_prefixes_warning", "max_prefixes_restart")
+_BLACKHOLE_DETAILS = ("blackhole_min_length_ipv4", "blackhole_min_length_ipv6")
 _CHECKS = ("accept_bogons", "enforce_first_as", "max_length_ipv4", "max_length_ipv6")
 
 
@@ -104,7 +104,20 @@ def _neighbor(config: Config, bgp: Bgp, neighbor: BgpNeighbor) -> Iterator[tuple
                 yield key, "must be absent without max_prefixes_ipv4 or max_prefixes_ipv6"
     elif neighbor.max_prefixes_action != "teardown" and "max_prefixes_restart" in neighbor.model_fields_set:
         yield "max_prefixes_restart", f'must be absent when max_prefixes_action is "{neighbor.max_prefixes_action}"'
+    for key in _BLACKHOLE_DETAILS:
+        if key in neighbor.model_fields_set and not neighbor.blackhole:
+            yield key, "must be absent without blackhole = true"
     if neighbor.asn == config.router.asn:
         for key in _CHECKS:
             if key in neighbor.model_fields_set:
                 yield key, "must be absent: what an iBGP neighbour sends is not checked"
+    elif neighbor.blackhole and not _lists(bgp, neighbor.import_policy):
+        yield "blackhole", "must be false when no rule of its import policy accepts by a prefix list (RFC 7999 3.3)"
+
+
+def _lists(bgp: Bgp, policy: str | None) -> bool:
+    """Whether a rule of the policy accepts what a prefix list has; an unknown policy is another problem."""
+    found = [one for one in bgp.policies if one.name == policy]
+    if not found:
+        return policy not in (None, *WITHOUT_RULES)
+    return any(rule.action == "accept" and rule.prefix_list is not None for rule in found[0].rules)

@@ -181,6 +181,11 @@ cdef class Fib(Writer):
         """(IPv4, IPv6) routes in the table."""
         return self.rules4.count, self.rules6.count
 
+    @property
+    def waiting(self) -> int:
+        """Blocks that wait for the end of their grace period."""
+        return self.grace.count
+
     def heartbeat(self, uint64_t now_ns) -> None:
         """Say that the writer lives (CLOCK_MONOTONIC), and give memory back whose grace period is over."""
         dr_store_relaxed_64(&self.header.heartbeat_ns, now_ns)

@@ -22,7 +22,7 @@ from dpdkrouter.fib.records import Action, Adjacency, Applied, Member, TableFull
 from dpdkrouter.rib.attributes import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
     from dpdkrouter.fib.fib import Fib
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from dpdkrouter.rib.views import FamilyDelta
 
 log = logging.getLogger("control.fib")
+
+SWEEP = 32768  # routes removed at once
+REFUSALS = ("full", "grace", "group")  # reasons for which routes are refused
 
 # A hop that an adjacency stands for: a next hop, the glean of a port, or an action without a port.
 Key = tuple[Action, int, bytes]
@@ -64,7 +67,8 @@ class Programmer:
         self._keys: dict[int, tuple[Key, ...]] = {}  # hop set -> where it is in _users
         # Groups of the former control process; several hop sets may come down to the same members.
         self._orphans: defaultdict[tuple[Member, ...], list[int]] = defaultdict(list)
-        self.refused: dict[str, int] = {}  # routes refused, by reason
+        self.refused: dict[str, int] = {}  # routes refused, by reason; retries.py takes off what has found room since
+        self._short: set[int] = set()  # hop sets whose group could not be made or rewritten
         self._adopt()
 
     def _adopt(self) -> None:
@@ -182,8 +186,11 @@ class Programmer:
                 self._fib.group_update(group, wanted, backup)
             else:
                 self._group_of[hopset] = self._fib.group_create(wanted, backup)
+            self._short.discard(hopset)
         except TableFullError as error:
-            log.error("hop set refused: %s", error)
+            if hopset not in self._short:
+                log.error("hop set refused: %s", error)
+            self._short.add(hopset)
 
     def _register(self, hopset: int) -> None:
         """Have the hop set's group follow each of its next hops."""
@@ -225,6 +232,7 @@ class Programmer:
                 self._routes(family, part)
         for hopset in round_.delta.released:
             self._unregister(hopset)
+            self._short.discard(hopset)
             group = self._group_of.pop(hopset, 0)
             if group:
                 self._fib.group_release(group)
@@ -270,6 +278,11 @@ class Programmer:
         group = self._group_of.get(hopset, 0)
         return not group or self._members(self._wanted(hopset)[0]) == self._fib.group_members(group)
 
+    def retry_groups(self) -> None:
+        """Make or rewrite the groups for which there was no room."""
+        for hopset in list(self._short):
+            self._set_group(hopset)
+
     def mend_group(self, hopset: int) -> None:
         """Give a hop set's group its members again."""
         self._set_group(hopset)
@@ -278,7 +291,15 @@ class Programmer:
 
     def sweep(self, sources: Iterable[int]) -> int:
         """Remove what nobody has announced again since the restart. Returns how many routes went."""
-        return sum(self._fib.sweep_stale(source) for source in sources)
+        return sum(self.sweeping(sources))
+
+    def sweeping(self, sources: Iterable[int]) -> Iterator[int]:
+        """As `sweep`, in parts: how many routes went with each."""
+        for source in sources:
+            swept = SWEEP
+            while swept == SWEEP:
+                swept = self._fib.sweep_stale(source, SWEEP)
+                yield swept
 
     def release_orphans(self) -> None:
         """After the last sweep: groups of the former control process that no hop set took, and lone adjacencies."""

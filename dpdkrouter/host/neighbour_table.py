@@ -17,10 +17,12 @@ operator) while in use is resolved again first and lost when it is not back with
 went meanwhile and gives them SETTLE_S. A probe that began during `hold` may fail only after it: for SETTLE_S
 after `release` what fails is asked again too.
 
-Limits. Resolutions under way are at most `limit` a family: the kernel's table is shared by all namespaces
-of the host, and a scan of a connected prefix must not fill it. What fails is deleted from the kernel's
-table at once, for the same reason. Managed neighbours (next hops; the kernel itself keeps asking for them)
-do not count. Changes wait as the latest state of each neighbour, so a slow reader costs no memory.
+Limits. Resolutions under way are at most `limit` a family: the kernel's table is shared by all namespaces of
+the host, and a scan of a connected prefix must not fill it. When all of them are taken, one that has had no
+answer for YIELD_S gives way to the next, so that a real neighbour is asked for whatever a scan asks for. What
+fails is deleted from the kernel's table at once, for the same reason. Managed neighbours (next hops; the kernel
+itself keeps asking for them) do not count. Changes wait as the latest state of each neighbour, so a slow reader
+costs no memory.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ Key = tuple[str, IPv4Address | IPv6Address]  # port, address
 
 REFRESH_S = 30.0
 SETTLE_S = 4.0  # a little more than the kernel's three requests, one second apart
+YIELD_S = 0.05  # many times what a host on the link needs to answer
 _FOREVER = float("inf")
 
 
@@ -96,6 +99,7 @@ class Counters:
 
     resolutions: int = 0  # asked of the kernel by resolve()
     refused: int = 0  # resolve() beyond the limit, or the kernel's table was full
+    displaced: int = 0  # of the resolutions, those that gave way to others without an answer
     refreshed: int = 0  # stale neighbours asked about again
     collected: int = 0  # in use, and taken by the kernel's collector or by hand
     overruns: int = 0  # events lost, followed by a full dump
@@ -202,13 +206,23 @@ class NeighbourTable:
             return True
         if entry is None or not entry.state & USABLE:
             version = key[1].version
-            under_way = sum(1 for _port, address in self._resolving if address.version == version)
-            if under_way >= self._limit[version]:
+            under_way = [key for key in self._resolving if key[1].version == version]
+            if len(under_way) >= self._limit[version] and not self._displace(under_way, now):
                 self.counters.refused += 1
                 return False
             self._resolving[key] = now + SETTLE_S
         self.counters.resolutions += 1
         self._request(Verb.USE, key)
+        return True
+
+    def _displace(self, under_way: list[Key], now: float) -> bool:
+        """End the oldest resolution if it had its time; whether there is room now."""
+        oldest = next((key for key in under_way if key not in self._told), None)
+        if oldest is None or now < self._resolving[oldest] - SETTLE_S + YIELD_S:
+            return False
+        del self._resolving[oldest]
+        self.counters.displaced += 1
+        self._request(Verb.DELETE, oldest)
         return True
 
     def manage(self, key: Key) -> None:

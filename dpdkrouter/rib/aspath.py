@@ -263,6 +263,11 @@ class _Graph:
         self.free[start].append(end)
         return end
 
+    def after(self, nodes: frozenset[int], symbol: int) -> frozenset[int]:
+        """What a symbol leads to."""
+        steps = map(self.steps.__getitem__, nodes)
+        return self.closure({step[1] for step in steps if step and step[0] >> symbol & 1})
+
     def closure(self, nodes: set[int]) -> frozenset[int]:
         """With all that is reached by nothing; of these the nodes that matter."""
         found, left = set(nodes), list(nodes)
@@ -287,9 +292,10 @@ def _table(what: _Node) -> bytes:
         nodes = left.pop()
         row = []
         for symbol in range(SYMBOLS):
-            reached = graph.closure({
-                step[1] for step in map(graph.steps.__getitem__, nodes) if step and step[0] >> symbol & 1
-            } | {first})  # fmt: skip
+            reached = graph.after(nodes, symbol) | begin
+            if symbol in (START, END):  # an end has no width: what it leads to may ask for it again, as ^_ does
+                while (more := reached | graph.after(reached, symbol)) != reached:
+                    reached = more
             if last in reached or last in nodes:
                 row.append(MATCHED)
                 continue

@@ -43,5 +43,7 @@ cpdef enum Verdict:
     BOGON = 3             # refused: special-purpose addresses (RFC 6890)
     OWN = 4               # refused: a prefix of our own ports, or within one
     TOO_LONG = 5          # refused: a prefix longer than those of the Internet's table
-    DEFAULT = 6           # no rule matched
-    RULE = 7              # and above: the policy's first rule, second, ...
+    SHORT_BLACKHOLE = 6   # refused: a blackhole for more than the peer may drop (RFC 7999 3.3)
+    UNLISTED_BLACKHOLE = 7  # refused: a blackhole that no prefix list covers (RFC 7999 3.3)
+    DEFAULT = 8           # no rule matched
+    RULE = 9              # and above: the policy's first rule, second, ...

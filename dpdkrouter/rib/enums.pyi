@@ -37,5 +37,7 @@ class Verdict(IntFlag):
     BOGON = 3
     OWN = 4
     TOO_LONG = 5
-    DEFAULT = 6
-    RULE = 7
+    SHORT_BLACKHOLE = 6
+    UNLISTED_BLACKHOLE = 7
+    DEFAULT = 8
+    RULE = 9

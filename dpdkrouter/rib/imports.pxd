@@ -9,7 +9,7 @@ from dpdkrouter.rib.records cimport AttrRecord
 
 cdef enum:
     RULES = 64             # MAX_RULES of rib/policy.py
-    VERDICTS = 71          # Verdict.RULE + RULES
+    VERDICTS = 73          # Verdict.RULE + RULES
 
 
 # What the rules say of an attribute set, kept for the next route that has it.
@@ -53,6 +53,8 @@ cdef class ImportFilter:
     cdef uint8_t changes[RULES]    # whether the rule changes attributes
     cdef uint32_t first_as         # that a path must begin with; 0: any
     cdef uint8_t longest[2]        # prefix lengths that may be, IPv4 and IPv6
+    cdef uint8_t least[2]          # prefix lengths that a blackhole has at least
+    cdef bint listed               # a blackhole needs a prefix list that covers it
     cdef int rules
     cdef uint64_t always           # rules that ask nothing of attributes
     cdef bint asks                 # attribute sets have to be looked at
@@ -66,4 +68,5 @@ cdef class ImportFilter:
     cdef int judge(self, Batch batch, const uint32_t* attrs, uint32_t attr, Interns interns) except -1
     cdef Known look_at(self, uint32_t attr, Interns interns) except *
     cdef int verdict(self, int which, uint64_t hi, uint64_t lo, int length, const Known* known) noexcept
+    cdef int unlisted(self, int verdict) noexcept
     cdef uint32_t changed(self, uint32_t attr, int rule, bint blackhole, Interns interns) except 0

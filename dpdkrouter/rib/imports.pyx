@@ -5,15 +5,18 @@ check or rule spoke) and the attribute set that the path gets. A refused path st
 received, so that show commands find it with its verdict; the decision passes over it.
 
 In order: no policy at an eBGP peer (RFC 8212 section 2), a path that does not begin with the peer's AS (RFC 4271
-section 6.3; treated as RFC 7606 section 7.2 has it: the route is as good as withdrawn), bogons (RFC 6890) and own
-prefixes, prefixes that are too long, the rules, the policy's default. What the rules ask of attributes is worked out once
-for each attribute set; what remains for each prefix is a question to each prefix list of the rules that are left.
+section 6.3, treated as RFC 7606 section 7.2 has it: the route is as good as withdrawn), bogons (RFC 6890) and own
+prefixes, prefixes that are too long, the rules, the policy's default. What the rules ask of attributes is worked
+out once for each attribute set; what remains for each prefix is a question to each prefix list of the rules that
+are left.
 
 Invariants: verdicts and changes of one attribute set and prefix never change while the filter lives. `known` is indexed
 by attribute id and valid while the set's serial is the one noted. One thread.
 
-RFC 7999: a route with the BLACKHOLE community of a peer that may use it is of kind blackhole, may be of any length, and
-a rule's prefix list matches when it covers it, so a peer blackholes only what it may announce (section 3.3).
+RFC 7999: a route with the BLACKHOLE community of a peer that may use it is of kind blackhole, as long as `least`
+says at least, and a rule's prefix list matches when it covers it, so a peer blackholes only what it may announce
+(section 3.3); of an eBGP peer it is taken by a rule with a prefix list only. It gets NO_EXPORT, so that it stays
+here (section 3.2).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -31,7 +34,7 @@ import struct
 from dataclasses import replace
 
 from dpdkrouter.rib.attributes import Attributes, Kind
-from dpdkrouter.rib.policy import BLACKHOLE as _BLACKHOLE, Change, Entry
+from dpdkrouter.rib.policy import BLACKHOLE as _BLACKHOLE, Change, Entry, kept_here
 
 
 cdef enum:
@@ -214,7 +217,8 @@ cdef class ImportFilter:
         self.communities = [(wire(rule.change.remove), wire(rule.change.add)) for rule in rules]
         self.rules = len(rules)
         self.longest[0], self.longest[1] = checks.longest
-        self.first_as = checks.first_as
+        self.first_as, self.listed = checks.first_as, checks.blackhole_listed
+        self.least[0], self.least[1] = checks.blackhole_least
         self.asks = checks.blackhole or checks.first_as != 0
         self.accepts[<int>Verdict.DEFAULT] = policy is not None and policy.default
         for i, rule in enumerate(rules):
@@ -281,14 +285,22 @@ cdef class ImportFilter:
             return Verdict.OWN
         if length > self.longest[which] and not known.blackhole:
             return Verdict.TOO_LONG
+        if known.blackhole and length < self.least[which]:
+            return Verdict.SHORT_BLACKHOLE
         for rule in range(self.rules):
             if left >> rule & 1 and (
                 self.lists[which][rule] == NULL
                 or has_prefix(self.lists[which][rule], hi, lo, length,
                               known.blackhole and self.accepts[<int>Verdict.RULE + rule])
             ):
+                if known.blackhole and self.listed and self.lists[which][rule] == NULL:
+                    return self.unlisted(<int>Verdict.RULE + rule)
                 return <int>Verdict.RULE + rule
-        return Verdict.DEFAULT
+        return self.unlisted(Verdict.DEFAULT) if known.blackhole and self.listed else Verdict.DEFAULT
+
+    cdef int unlisted(self, int verdict) noexcept:
+        """What is said of a blackhole that no prefix list covers: what refuses it anyway, or that."""
+        return Verdict.UNLISTED_BLACKHOLE if self.accepts[verdict] else verdict
 
     cdef Known look_at(self, uint32_t attr, Interns interns) except *:
         """What the rules say of an attribute set, from the notes or worked out now."""
@@ -323,7 +335,8 @@ cdef class ImportFilter:
         cdef bytes packed = interns.attr_packed[attr]
         change = self.policy.rules[rule].change if rule >= 0 else Change()
         if blackhole:
-            value = replace(change.apply(Attributes.unpack(packed)), kind=Kind.BLACKHOLE, next_hops=())
+            value = kept_here(change.apply(Attributes.unpack(packed)))
+            value = replace(value, kind=Kind.BLACKHOLE, next_hops=())
             return interns.intern_packed(value.pack())
         if change.add or change.remove:
             packed = with_communities(packed, self.communities[rule][0], self.communities[rule][1])
@@ -350,6 +363,10 @@ cdef class ImportFilter:
             return "within a prefix of our own ports"
         if verdict == Verdict.TOO_LONG:
             return "longer than /{} (IPv4) or /{} (IPv6)".format(*self.checks.longest)
+        if verdict == Verdict.SHORT_BLACKHOLE:
+            return "blackhole shorter than /{} (IPv4) or /{} (IPv6)".format(*self.checks.blackhole_least)
+        if verdict == Verdict.UNLISTED_BLACKHOLE:
+            return "blackhole that no prefix list covers (RFC 7999)"
         if verdict == Verdict.DEFAULT:
             return f"policy {self.policy.name}: default"
         return f"policy {self.policy.name}: rule {self.policy.rules[verdict - Verdict.RULE].name}"

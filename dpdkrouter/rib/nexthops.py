@@ -36,6 +36,7 @@ MAX_DEPTH = 8
 # Lookups for one next hop: bounds what wide multipath routes that resolve through each other can cost.
 MAX_LOOKUPS = 512
 MAX_WEIGHT = 65535
+CHUNK = 8192  # prefixes of a family that a round decides; deciding and writing one takes some 0.3 us
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +100,23 @@ class NextHops:
     # ---- for the FIB writer
 
     def converge(self, limit: int = 16) -> Iterator[Round]:
-        """Decide and resolve until nothing changes, at most `limit` times; see `settled`.
+        """Decide and resolve until nothing changes, going over everything at most `limit` times; see `settled`.
 
-        Apply each round before asking for the next: the first repairs a lost next hop, however long the next.
+        Apply each round before asking for the next: the first repairs a lost next hop, however long the next. A round
+        decides CHUNK prefixes at most. Between two rounds the RIB may change, also by another call of this.
         """
         self.settled = False
         changed = self.refresh(None)
-        for _ in range(limit):
-            delta = self._rib.decide()
+        while limit:
+            delta = self._rib.decide(CHUNK)
             changed |= self.refresh(delta)
-            if not (len(delta) or delta.added or delta.released or changed):
+            left = self._rib.undecided
+            if not (len(delta) or delta.added or delta.released or changed or left):
                 self.settled = True
                 return
             yield Round(delta, changed)
             changed = frozenset()
+            limit -= not left
 
     def members(self, hopset_id: int) -> Resolution:
         """What a hop set comes down to; ValueError for an unknown id."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_RULES = 64  # the compiled filter keeps a bit for each
 BLACKHOLE = 0xFFFF029A  # 65535:666, RFC 7999 section 5
+NO_EXPORT, NO_ADVERTISE = 0xFFFFFF01, 0xFFFFFF02  # RFC 1997
 
 Large = tuple[int, int, int]
 
@@ -110,6 +111,13 @@ class Change:
         )
 
 
+def kept_here(attributes: Attributes) -> Attributes:
+    """The set with NO_EXPORT, unless it says already that it goes no further (RFC 7999 section 3.2)."""
+    if {NO_EXPORT, NO_ADVERTISE}.intersection(attributes.communities):
+        return attributes
+    return replace(attributes, communities=(*attributes.communities, NO_EXPORT))
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. entries None: any prefix. sources: of a route that is to be announced; empty: any."""
@@ -138,8 +146,8 @@ class Checks:
 
     bogons, own: prefixes whose routes, and everything within them, are refused. longest: the longest prefix lengths,
     by family. first_as: the AS that every path must begin with; 0: any (RFC 4271 section 6.3). blackhole: a route with
-    the BLACKHOLE community is taken as one to drop, of any length, where the rule that accepts it covers it (RFC 7999
-    section 3.3).
+    the BLACKHOLE community is taken as one to drop where the rule that accepts it covers it (RFC 7999 section 3.3), from
+    the lengths blackhole_least on, by family; blackhole_listed: only a rule with a prefix list can accept it.
     """
 
     bogons: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -147,3 +155,5 @@ class Checks:
     longest: tuple[int, int] = (32, 128)
     blackhole: bool = False
     first_as: int = 0
+    blackhole_least: tuple[int, int] = (0, 0)
+    blackhole_listed: bool = False

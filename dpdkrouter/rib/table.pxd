@@ -15,7 +15,7 @@ cdef class Rib(Store):
 
     cdef int _contest(self, Table* table, Contest* contest) except -1
     cdef int _requeue(self, Table* table) except -1
-    cdef object _decide_family(self, Table* table, int width)
+    cdef object _decide_family(self, Table* table, int width, uint32_t limit)
     cdef uint32_t _union(self, Contest* contest) except 0
     cdef uint32_t _backed(self, Contest* contest, const Node* node, uint32_t best) except 0
     cdef int _touch(self, uint32_t hopset) except -1

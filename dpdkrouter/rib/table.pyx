@@ -11,6 +11,7 @@ still shows the last decision. Sans-I/O, no clock; one thread at a time (the con
 RFC 4271 section 9.1; RFC 4456; RFC 7911. Multipath is off by default.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memmove
 from libc.stdlib cimport free
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -59,24 +60,30 @@ cdef class Rib(Store):
 
     # ---- decision
 
-    def decide(self):
-        """Decide every dirty prefix; returns what changed in the Loc-RIB.
+    @property
+    def undecided(self):
+        """How many prefixes wait for the next decision, and attribute sets for a look at whether they are used."""
+        return self.tables[0].dirty.size + self.tables[1].dirty.size + self.interns.idle_attrs.size
+
+    def decide(self, limit=0xFFFFFFFF):
+        """Decide the dirty prefixes, the oldest `limit` of each family; returns what changed in the Loc-RIB.
 
         Be done with the last delta before: ids it released may mean something else afterwards.
         """
         cdef HopRecord* hops = hops_of(self.interns)
-        cdef uint32_t i
+        cdef uint32_t i, most = limit
         if self.interns.reachability_changed:
             self._requeue(&self.tables[0])
             self._requeue(&self.tables[1])
             for i in range(1, self.interns.hop_pool.size):
                 hops[i].flags &= ~HOP_CHANGED
             self.interns.reachability_changed = False
-        ipv4 = self._decide_family(&self.tables[0], 4)
-        ipv6 = self._decide_family(&self.tables[1], 16)
+        ipv4 = self._decide_family(&self.tables[0], 4, most)
+        ipv6 = self._decide_family(&self.tables[1], 16, most)
         added, released = self.interns.publish()
-        self.free_origins.extend(self.resting_origins)
-        self.resting_origins.clear()
+        if self.undecided == 0:  # until then a prefix may still count as an origin's
+            self.free_origins.extend(self.resting_origins)
+            self.resting_origins.clear()
         return Delta(ipv4, ipv6, added, released)
 
     cdef int _requeue(self, Table* table) except -1:
@@ -109,8 +116,8 @@ cdef class Rib(Store):
         contest.any_as = self.any_as
         return 0
 
-    cdef object _decide_family(self, Table* table, int width):
-        cdef uint32_t count = table.dirty.size
+    cdef object _decide_family(self, Table* table, int width, uint32_t limit):
+        cdef uint32_t count = min(table.dirty.size, limit)
         cdef bytes prefixes = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>count * width)
         cdef bytes lengths = PyBytes_FromStringAndSize(NULL, count)
         cdef bytes hopsets = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>count * 4)
@@ -150,7 +157,8 @@ cdef class Rib(Store):
                              table.dirty.items[i])
                 pool_give(&table.nodes, table.dirty.items[i])
                 node.length = NODE_FREE
-        table.dirty.size = 0
+        table.dirty.size -= count
+        memmove(table.dirty.items, table.dirty.items + count, table.dirty.size * sizeof(uint32_t))
         return FamilyDelta(prefixes[:<Py_ssize_t>out * width], lengths[:out],
                            memoryview(hopsets[:<Py_ssize_t>out * 4]).cast("I"), sources[:out])
 

@@ -23,6 +23,7 @@ from fastpath.state cimport ETHER, KIND_PARKED, KIND_RECEIVED, count_drop
 cdef enum:
     EXPIRE_MS = 3000             # three probes of one second: RFC 4861 10, and Linux's for ARP
     REQUEST_MS = 1000
+    YIELD_MS = 50                # so long a next hop stays whatever others want its place; a host on the link needs 1
 
 
 cdef inline const dr_adjacency *adjacency_of(host *h, rte_mbuf *m) noexcept nogil:
@@ -77,11 +78,29 @@ cdef inline void request(host *h, park *p, uint64_t now) noexcept nogil:
     p.request_tsc = now + h.hz // 1000 * REQUEST_MS
 
 
-cdef inline park *find_park(host *h, const park *key) noexcept nogil:
-    """The entry of this next hop, else a free one, else NULL. PARKS entries, and only unresolved traffic comes here."""
+cdef inline void expire(host *h, park *p) noexcept nogil:
+    """Given up: host unreachable to whom it concerns (RFC 1812 5.2.7.1, RFC 4861 7.2.2)."""
+    cdef int i
+    h.b.kind = KIND_PARKED
+    for i in range(p.n):
+        h.b.port = p.pkt[i].port
+        count_drop(h.w, DropReason.next_hop_unresolved)
+        if p.kind[i] == KIND_RECEIVED:
+            answer(h.w, &h.b, p.pkt[i], DropReason.next_hop_unresolved, 0)
+        rte_pktmbuf_free(p.pkt[i])
+    if h.w.n_origin:
+        route_origin(h.w, &h.b)
+    p.family = 0
+    h.parked -= 1
+
+
+cdef inline park *find_park(host *h, const park *key, uint64_t now) noexcept nogil:
+    """The entry of this next hop, else a free one, else the oldest, given up if it had its time: a scan of silent
+    addresses must not keep a real neighbour out. NULL: none. PARKS entries, and only unresolved traffic comes here."""
     cdef int i
     cdef park *p
     cdef park *free = NULL
+    cdef park *oldest = &h.parks[0]
     for i in range(PARKS):
         p = &h.parks[i]
         if p.family == 0:
@@ -89,6 +108,11 @@ cdef inline park *find_park(host *h, const park *key) noexcept nogil:
                 free = p
         elif p.family == key.family and p.port == key.port and memcmp(p.address, key.address, 16) == 0:
             return p
+        elif p.expires_tsc < oldest.expires_tsc:
+            oldest = p
+    if free is NULL and now + h.hz // 1000 * (EXPIRE_MS - YIELD_MS) > oldest.expires_tsc:
+        expire(h, oldest)
+        free = oldest
     return free
 
 
@@ -108,7 +132,7 @@ cdef inline void park_packet(host *h, rte_mbuf *m, uint16_t kind, uint64_t now) 
     if not wanted(h, m, &key):
         reroute(h, m, kind)                                # resolved meanwhile
         return
-    p = find_park(h, &key)
+    p = find_park(h, &key, now)
     if p is NULL or (p.family and p.n == PARK_EACH):
         count_drop(h.w, DropReason.park_full)
         rte_pktmbuf_free(m)
@@ -124,22 +148,6 @@ cdef inline void park_packet(host *h, rte_mbuf *m, uint16_t kind, uint64_t now) 
     p.pkt[p.n] = m
     p.kind[p.n] = kind
     p.n += 1
-
-
-cdef inline void expire(host *h, park *p) noexcept nogil:
-    """Given up: host unreachable to whom it concerns (RFC 1812 5.2.7.1, RFC 4861 7.2.2)."""
-    cdef int i
-    h.b.kind = KIND_PARKED
-    for i in range(p.n):
-        h.b.port = p.pkt[i].port
-        count_drop(h.w, DropReason.next_hop_unresolved)
-        if p.kind[i] == KIND_RECEIVED:
-            answer(h.w, &h.b, p.pkt[i], DropReason.next_hop_unresolved, 0)
-        rte_pktmbuf_free(p.pkt[i])
-    if h.w.n_origin:
-        route_origin(h.w, &h.b)
-    p.family = 0
-    h.parked -= 1
 
 
 cdef inline void release(host *h, park *p) noexcept nogil:

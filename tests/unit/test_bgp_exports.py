@@ -9,7 +9,8 @@ import pytest
 
 from dpdkrouter.bgp.configuration import BgpPeer
 from dpdkrouter.bgp.exports import Exports
-from dpdkrouter.rib.policy import Change, Communities, Entry, Policy, Rule
+from dpdkrouter.rib.aspath import compile_expression
+from dpdkrouter.rib.policy import Change, Communities, Entry, Match, Policy, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +64,13 @@ def test_without_policy_nothing_is_announced() -> None:
     made = online(exports(None))
     assert made.update(networks(V4, V6)) == []
     assert list(made.announced()) == []
+
+
+@pytest.mark.parametrize(("expression", "wanted"), [("^$", True), (".*", True), ("^65001_", False)])
+def test_path_of_what_we_announce_is_empty(expression: str, wanted: bool) -> None:
+    rule = Rule("r", True, match=Match(path=compile_expression(expression)))
+    made = online(exports(Policy("p", (rule,))))
+    assert made.update(networks(V4)) == ([f"{TO_OUT} nlri {V4}"] if wanted else [])
 
 
 CHANGES = [

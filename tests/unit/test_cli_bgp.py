@@ -102,8 +102,12 @@ def test_ebgp_peer_without_a_policy_brings_nothing(tmp_path: Path) -> None:
 
 
 def test_peer_that_may_blackhole_is_shown_as_such(tmp_path: Path) -> None:
-    with hearing(tmp_path, first=ACCEPT + "blackhole = true\n") as router:
-        assert "obeyed" in router.cli("bgp", "neighbor", V4).out
+    keys = ACCEPT.replace('import_policy = "accept"', 'import_policy = "short"') + "blackhole = true\n"
+    rule = '[[bgp.policy.rule]]\nname = "theirs"\nprefix_list = "long"\naction = "accept"\n'
+    with hearing(tmp_path, first=keys, more=POLICY + rule) as router:
+        assert "obeyed from /32 (IPv4), /128 (IPv6) on" in router.cli("bgp", "neighbor", V4).out
+        imports = router.cli("bgp", "neighbor", V4, "--json").json["import"]
+        assert imports["blackhole_min_length"] == {"ipv4": 32, "ipv6": 128}
 
 
 def test_questions_that_make_no_sense(tmp_path: Path) -> None:

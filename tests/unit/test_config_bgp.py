@@ -47,6 +47,8 @@ accept_bogons = false
 max_length_ipv4 = 25
 max_length_ipv6 = 49
 blackhole = true
+blackhole_min_length_ipv4 = 30
+blackhole_min_length_ipv6 = 64
 password_file = "/nowhere/password"
 ttl_security = 1
 add_path = true
@@ -148,8 +150,10 @@ def test_checks_are_of_ebgp_peers() -> None:
     made = config()
     assert made.bgp is not None
     own = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))
-    assert checks(made, made.bgp.neighbors[0]) == Checks(BOGONS, own, (25, 49), blackhole=True, first_as=65001)
-    assert checks(made, made.bgp.neighbors[1]) == Checks()
+    assert checks(made, made.bgp.neighbors[0]) == Checks(
+        BOGONS, own, (25, 49), blackhole=True, first_as=65001, blackhole_least=(30, 64), blackhole_listed=True
+    )
+    assert checks(made, made.bgp.neighbors[1]) == Checks(blackhole_least=(32, 128))
     servers = config(change("accept_bogons = false", "enforce_first_as = false"))
     assert servers.bgp is not None
     assert checks(servers, servers.bgp.neighbors[0]).first_as == 0
@@ -168,13 +172,13 @@ def test_how_the_decision_is_made() -> None:
 
 @pytest.mark.parametrize(("name", "wanted"), [("accept", True), ("reject", False)])
 def test_policies_that_need_no_table(name: str, wanted: bool) -> None:
-    made = config(change('import_policy = "in"', f'import_policy = "{name}"'))
+    made = config(change('import_policy = "in"', f'import_policy = "{name}"', text=WITHOUT_BLACKHOLES))
     assert made.bgp is not None
     assert import_policy(made, made.bgp.neighbors[0]) == Policy(name, (), default=wanted)
 
 
 def test_without_a_policy() -> None:
-    made = config(change('import_policy = "in"'))
+    made = config(change('import_policy = "in"', text=WITHOUT_BLACKHOLES))
     assert made.bgp is not None
     assert import_policy(made, made.bgp.neighbors[0]) is None, "RFC 8212"
     assert import_policy(made, made.bgp.neighbors[1]) == Policy("accept", (), default=True)
@@ -195,6 +199,7 @@ def test_lengths_of_an_entry(written: str, wanted: tuple[int, int]) -> None:
     assert lengths(made.bgp.prefix_lists[0].prefixes[0]) == wanted
 
 
+WITHOUT_BLACKHOLES = "\n".join(row for row in ROWS if not row.startswith("blackhole")) + "\n"
 NEIGHBOR, RULE = "bgp.neighbor[0]", "bgp.policy[0].rule[0]"
 
 
@@ -287,6 +292,20 @@ WRONG = [
     ("max_length_ipv4 = 25", "max_length_ipv4 = 33", f"{NEIGHBOR}.max_length_ipv4", "33", "between 8 and 32"),
     ("max_length_ipv6 = 49", "max_length_ipv6 = 15", f"{NEIGHBOR}.max_length_ipv6", "15", "between 16 and 128"),
     ("blackhole = true", "blackhole = 1", f"{NEIGHBOR}.blackhole", "1", "true or false"),
+    (
+        "blackhole_min_length_ipv4 = 30",
+        "blackhole_min_length_ipv4 = 33",
+        f"{NEIGHBOR}.blackhole_min_length_ipv4",
+        "33",
+        "between 0 and 32",
+    ),
+    (
+        "blackhole_min_length_ipv6 = 64",
+        "blackhole_min_length_ipv6 = 129",
+        f"{NEIGHBOR}.blackhole_min_length_ipv6",
+        "129",
+        "between 0 and 128",
+    ),
     ("accept_bogons = false", 'accept_bogons = "no"', f"{NEIGHBOR}.accept_bogons", '"no"', "true or false"),
     (
         'import_policy = "in"',
@@ -328,6 +347,25 @@ def test_ranges_that_are_none(entry: str) -> None:
     ((key, _, allowed),) = problems(change(PREFIXES, f'prefixes = [{{ prefix = "198.51.100.0/24", {entry} }}]'))
     assert key == "bgp.prefix_list[0].prefixes[0]"
     assert allowed == "must have 24 <= ge <= le <= 32"
+
+
+def test_lengths_of_blackholes_need_them() -> None:
+    found = [key for key, _, _ in problems(change("blackhole = true"))]
+    assert found == [f"{NEIGHBOR}.blackhole_min_length_ipv4", f"{NEIGHBOR}.blackhole_min_length_ipv6"]
+
+
+@pytest.mark.parametrize(
+    ("row", "instead"),
+    [
+        ('import_policy = "in"', ('import_policy = "accept"',)),
+        ('import_policy = "in"', ('import_policy = "reject"',)),
+        ('import_policy = "in"', ()),
+        ('prefix_list = "list"', ()),
+    ],
+)
+def test_blackholes_need_a_prefix_list_that_accepts(row: str, instead: tuple[str, ...]) -> None:
+    text = change(row, *instead)
+    assert [(key, "RFC 7999" in allowed) for key, _, allowed in problems(text)] == [(f"{NEIGHBOR}.blackhole", True)]
 
 
 def test_rule_that_rejects_changes_nothing() -> None:
@@ -399,7 +437,6 @@ EFFECTLESS = [
     ("in", 0, "sources = []", "import policy"),
     ("in", 0, "prepend = 1", "import policy"),
     ("out", 1, "communities = []", "nothing of this"),
-    ("out", 1, 'as_path = "1"', "nothing of this"),
     ("out", 1, "as_path_has = []", "nothing of this"),
     ("out", 1, "origin_as = []", "nothing of this"),
     ("out", 1, "neighbor_as = []", "nothing of this"),

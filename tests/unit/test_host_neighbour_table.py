@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpdkrouter.host.neighbour_table import SETTLE_S, USABLE, Neighbour, NeighbourTable, Request, State, Verb
+from dpdkrouter.host.neighbour_table import SETTLE_S, USABLE, YIELD_S, Neighbour, NeighbourTable, Request, State, Verb
 
 if TYPE_CHECKING:
     from dpdkrouter.host.neighbour_table import Key
@@ -143,6 +143,27 @@ def test_news_are_told_during_hold() -> None:
     assert made.take_changes() == [Neighbour(*A, MAC2)]
 
 
+def test_who_does_not_answer_gives_way_to_the_next() -> None:
+    made = table(limit=2)
+    silent = [("p0", IPv4Address("192.0.2.100") + i) for i in range(4)]
+    assert made.resolve(silent[0], 0.0)
+    assert made.resolve(silent[1], 0.9 * YIELD_S)
+    assert not made.resolve(silent[2], 0.95 * YIELD_S)
+    assert made.resolve(silent[2], 1.1 * YIELD_S)
+    assert not made.resolve(silent[3], 1.2 * YIELD_S), "the second has not had its time"
+    assert made.resolve(silent[3], 2 * YIELD_S)
+    requests = [(request.verb, request.key) for request in made.take_requests()]
+    assert requests == [
+        (Verb.USE, silent[0]),
+        (Verb.USE, silent[1]),
+        (Verb.DELETE, silent[0]),
+        (Verb.USE, silent[2]),
+        (Verb.DELETE, silent[1]),
+        (Verb.USE, silent[3]),
+    ]
+    assert (made.resolving, made.counters.displaced, made.counters.refused) == (2, 2, 2)
+
+
 def test_the_limit_is_a_family_s_and_frees_itself() -> None:
     made = table(limit=2)
     keys: list[Key] = [("p0", IPv4Address("192.0.2.1") + i) for i in range(4)]
@@ -150,11 +171,11 @@ def test_the_limit_is_a_family_s_and_frees_itself() -> None:
     assert made.resolve(B, 0.0)
     assert made.counters.refused == 2
     assert len(made.take_requests()) == 3
-    made.learned(keys[0], State.REACHABLE, MAC, False, 0.1)
-    assert made.resolve(keys[2], 0.1)
-    assert not made.resolve(keys[3], 0.1)
-    made.tick(1.0, SETTLE_S + 0.1)
-    assert made.resolve(keys[3], SETTLE_S + 0.1)
+    made.learned(keys[0], State.REACHABLE, MAC, False, 0.02)
+    assert made.resolve(keys[2], 0.02)
+    assert not made.resolve(keys[3], 0.02)
+    made.tick(1.0, SETTLE_S + 0.02)
+    assert made.resolve(keys[3], SETTLE_S + 0.02)
 
 
 def test_resolving_what_is_known_costs_nothing() -> None:

@@ -79,10 +79,14 @@ class Control:
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
 
+    def refused(self) -> dict[str, int]:
+        return {"full": 12, "group": 1}
+
     def timings(self) -> tuple[Timings, tuple[int, int, float]]:
         timings = Timings()
         timings.heard(10.0)
         timings.begun(10.5)
+        timings.rested(0.025)
         timings.done(12.0, changed=True)
         return timings, (3, 14, 0.002)
 
@@ -258,6 +262,9 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     assert value(found, "dpdkrouter_bgp_feed_tap") == 1
     assert value(found, "dpdkrouter_bgp_load_seconds", peer="192.0.2.9") == 1.75
     assert ("dpdkrouter_bgp_load_seconds", (("peer", "2001:db8::9"),)) not in found
+    refused = {why: value(found, "dpdkrouter_routes_refused", reason=why) for why in ("full", "grace", "group")}
+    assert refused == {"full": 12, "grace": 0, "group": 1}
+    assert value(found, "dpdkrouter_control_longest_hold_seconds") == 0.025
     assert value(found, "dpdkrouter_repairs_total") == 3
     assert value(found, "dpdkrouter_repaired_groups_total") == 14
     assert value(found, "dpdkrouter_repair_longest_seconds") == 0.002

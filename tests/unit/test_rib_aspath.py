@@ -48,6 +48,10 @@ def test_text() -> None:
         ("4294967295", (seq(4294967295),), True),
         ("_0_", (seq(0),), True),
         (".*", (), True),
+        ("^_65001_", (seq(65001),), True),
+        ("^__65001__$", (seq(65001),), True),
+        ("^_65001_$", (seq(65001, 2),), False),
+        ("^_$", (), True),
     ],
 )
 def test_as_frr_matches(expression: str, path: tuple[Segment, ...], wanted: bool) -> None:

@@ -14,7 +14,18 @@ from dpdkrouter.rib.aspath import compile_expression
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop, Segment, SegmentKind
 from dpdkrouter.rib.enums import Source, Step
 from dpdkrouter.rib.imports import ImportFilter
-from dpdkrouter.rib.policy import BLACKHOLE, Change, Checks, Communities, Entry, Match, Policy, Rule
+from dpdkrouter.rib.policy import (
+    BLACKHOLE,
+    NO_ADVERTISE,
+    NO_EXPORT,
+    Change,
+    Checks,
+    Communities,
+    Entry,
+    Match,
+    Policy,
+    Rule,
+)
 from dpdkrouter.rib.table import Rib
 from ribkit import announce, pack, reachable, sequence, via, withdraw
 
@@ -236,7 +247,7 @@ def test_blackhole_of_any_length_where_the_peer_may_announce() -> None:
     peer.take("8.8.8.8/32", "9.9.9.9/32", "10.0.0.1/32", communities=(BLACKHOLE,))
     path = peer.path("8.8.8.8/32")
     assert (path.best, path.attributes.kind, path.attributes.next_hops) == (True, Kind.BLACKHOLE, ())
-    assert path.attributes.communities == (BLACKHOLE,)
+    assert path.attributes.communities == (BLACKHOLE, NO_EXPORT)
     assert not peer.accepted("9.9.9.9/32")
     assert peer.path("10.0.0.1/32").verdict == "bogon (RFC 6890)"
     route = peer.rib.lookup(4, bytes([8, 8, 8, 8]))
@@ -255,6 +266,45 @@ def test_blackhole_by_the_default() -> None:
     peer = Peer(ACCEPT, blackhole=True)
     peer.take(PREFIX, communities=(BLACKHOLE,))
     assert peer.path().attributes.kind == Kind.BLACKHOLE
+
+
+def test_blackhole_that_stays_here_anyway_is_left_as_it_is() -> None:
+    peer = Peer(ACCEPT, blackhole=True)
+    peer.take(PREFIX, communities=(BLACKHOLE, NO_ADVERTISE))
+    assert peer.path().attributes.communities == (BLACKHOLE, NO_ADVERTISE)
+
+
+def test_blackholes_that_no_prefix_list_covers_are_refused() -> None:
+    rules = (
+        Rule("never", False, match=Match(communities=Communities(frozenset({5})))),
+        Rule("theirs", True, entries(("8.8.0.0/16", 16, 24))),
+        Rule("any with 7", True, match=Match(communities=Communities(frozenset({7})))),
+    )
+    peer = Peer(policy(*rules, default=True), blackhole=True, blackhole_listed=True)
+    peer.take("8.8.8.8/32", "9.9.9.9/32", communities=(BLACKHOLE,))
+    peer.take("9.9.9.8/32", communities=(BLACKHOLE, 7))
+    peer.take("9.9.9.7/32", communities=(BLACKHOLE, 5))
+    peer.take("9.9.9.0/24")
+    unlisted = "blackhole that no prefix list covers (RFC 7999)"
+    wanted = {
+        "8.8.8.8/32": "policy p: rule theirs",
+        "9.9.9.9/32": unlisted,
+        "9.9.9.8/32": unlisted,
+        "9.9.9.7/32": "policy p: rule never",
+        "9.9.9.0/24": "policy p: default",
+    }
+    assert {prefix: peer.path(prefix).verdict for prefix in wanted} == wanted
+    assert peer.rib.counts().prefixes == (2, 0)
+
+
+def test_short_blackholes_are_refused() -> None:
+    peer = Peer(ACCEPT, blackhole=True, blackhole_least=(30, 128))
+    peer.take("8.8.8.8/30", "8.8.8.0/29", communities=(BLACKHOLE,))
+    peer.take("2a00:1::1/128", "2a00:1::2/127", communities=(BLACKHOLE,))
+    assert peer.accepted("8.8.8.8/30")
+    assert peer.accepted("2a00:1::1/128")
+    assert not peer.accepted("8.8.8.0/29")
+    assert peer.path("2a00:1::2/127").verdict == "blackhole shorter than /30 (IPv4) or /128 (IPv6)"
 
 
 def test_ids_of_attribute_sets_that_are_used_again_are_looked_at_again() -> None:

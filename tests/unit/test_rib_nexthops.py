@@ -6,6 +6,7 @@ import ipaddress
 
 import pytest
 
+from dpdkrouter.rib import nexthops
 from dpdkrouter.rib.attributes import Attributes, Kind, NextHop
 from dpdkrouter.rib.cover import covered
 from dpdkrouter.rib.enums import Source
@@ -276,3 +277,70 @@ def test_covered_agrees_with_a_search(family: int) -> None:
             )
         ]
         assert covered(family, packed, lengths, b"".join(addresses)) == expected
+
+
+def test_much_is_decided_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthops, "CHUNK", 7)
+    router = Router()
+    prefixes = [f"8.{n}.0.0/16" for n in range(40)]
+    for prefix in prefixes:
+        router.learn(prefix, "192.0.2.9")
+    rounds = router.settle()
+    assert [len(turn.delta) for turn in rounds] == [7, 7, 7, 7, 7, 5]
+    for prefix in prefixes:
+        assert router.at(prefix) == Resolution(Kind.UNICAST, (Member(1, "192.0.2.9"),))
+    assert router.rib.undecided == 0
+
+
+def test_rib_that_changes_between_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a part is written, another decision from beginning to end included, is decided as if alone."""
+    monkeypatch.setattr(nexthops, "CHUNK", 5)
+    router = Router()
+    for n in range(20):
+        router.learn(f"8.{n}.0.0/16", "192.0.2.9")
+    for turn, _ in enumerate(router.hops.converge()):
+        if turn == 0:
+            withdraw(router.rib, router.peer, "8.0.0.0/16", "8.19.0.0/16")
+            router.rib.remove_origin(router.static)
+        if turn == 1:
+            router.learn("9.0.0.0/8", "192.0.2.9")
+            for _ in router.hops.converge():
+                pass
+            assert router.rib.undecided == 0
+    assert router.hops.settled
+    best = router.rib.walk(4, best_only=True)
+    assert len(best) == 2 + 18 + 1
+    assert router.rib.add_origin(Source.STATIC) == router.static, "an origin's number is free when all is decided"
+
+
+def test_origin_that_prefixes_still_stand_for_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nexthops, "CHUNK", 5)
+    router = Router()
+    for n in range(20):
+        router.learn(f"8.{n}.0.0/16", "192.0.2.9")
+    router.settle()
+    router.rib.remove_origin(router.peer)
+    rounds = router.hops.converge()
+    next(rounds)
+    assert router.rib.undecided
+    assert router.rib.add_origin(Source.EBGP, peer_address="192.0.2.8") != router.peer
+    for _ in rounds:
+        pass
+    assert router.rib.add_origin(Source.EBGP, peer_address="192.0.2.7") == router.peer
+
+
+def test_attribute_sets_of_a_lost_peer_are_freed_in_parts() -> None:
+    router = Router()
+    count = 20000
+    for n in range(count):
+        attributes = via("192.0.2.9", med=n)
+        announce(router.rib, router.peer, attributes, f"8.{n >> 8}.{n & 255}.0/24")
+    router.settle()
+    kept = router.rib.counts().attribute_sets - count
+    router.rib.flush(router.peer)
+    rounds = router.hops.converge()
+    next(rounds)
+    assert router.rib.counts().attribute_sets > kept, "some are left for the next part"
+    for _ in rounds:
+        pass
+    assert (router.rib.counts().attribute_sets, router.rib.undecided) == (kept, 0)
