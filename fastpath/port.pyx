@@ -13,14 +13,14 @@ import logging
 
 from dpdkrouter.errors import FastPathError
 from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_IPV4, RTE_ETH_RSS_IPV6,
-                                   RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP,
-                                   RTE_ETH_RX_OFFLOAD_RSS_HASH, RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions,
-                                   rte_eth_allmulticast_enable, rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc,
-                                   rte_eth_dev_close, rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set,
-                                   rte_eth_dev_get_mtu, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
-                                   rte_eth_dev_info_get, rte_eth_dev_set_mtu, rte_eth_dev_socket_id,
-                                   rte_eth_dev_rx_intr_ctl_q_get_fd, rte_eth_dev_start, rte_eth_dev_stop,
-                                   rte_eth_macaddr_get, rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
+                                   RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP, RTE_ETH_RX_OFFLOAD_RSS_HASH,
+                                   RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions, rte_eth_allmulticast_enable,
+                                   rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc, rte_eth_dev_close,
+                                   rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set, rte_eth_dev_get_mtu,
+                                   rte_eth_dev_get_port_by_name, rte_eth_dev_info, rte_eth_dev_info_get,
+                                   rte_eth_dev_set_mtu, rte_eth_dev_socket_id, rte_eth_dev_rx_intr_ctl_q_get_fd,
+                                   rte_eth_dev_start, rte_eth_dev_stop, rte_eth_macaddr_get,
+                                   rte_eth_promiscuous_disable, rte_eth_promiscuous_enable, rte_eth_rx_queue_setup,
                                    rte_eth_tx_queue_setup, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport RTE_MBUF_DEFAULT_BUF_SIZE, rte_mempool, rte_pktmbuf_data_room_size
 from fastpath.dpdk.eal cimport rte_strerror

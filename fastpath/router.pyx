@@ -12,8 +12,9 @@ from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, 
 from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
                                 rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
 from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
-                                   rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id, rte_eth_link,
-                                   rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
+                                   rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id,
+                                   rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
+                                   rte_eth_stats_get, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_count, rte_ring_create
 from fastpath.host cimport host
