@@ -56,6 +56,12 @@ SERIES = (
         "dpdkrouter_port_originated_packets_total", "counter", "ICMP errors of the router, to be sent there.", ("port",)
     ),
     Series(
+        "dpdkrouter_port_extra_fragments_total",
+        "counter",
+        "Fragments beyond the first of each IPv4 packet that was too large, to be sent there.",
+        ("port",),
+    ),
+    Series(
         "dpdkrouter_port_receive_missed_packets_total",
         "counter",
         "Packets the device had no descriptor for.",

@@ -158,6 +158,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t tx_drops
         uint64_t injected
         uint64_t originated
+        uint64_t extra_fragments
 
     struct dr_lcore_stats:
         uint64_t quiescent

@@ -30,18 +30,19 @@ cpdef enum DropReason:
     directed_broadcast = 22
     mtu_exceeded = 23
     port_down = 24
+    fragmentation_failed = 25
     # punts
-    punt_policed = 25
-    punt_ring_full = 26
+    punt_policed = 26
+    punt_ring_full = 27
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 27
-    next_hop_unresolved = 28
-    tap_full = 29
-    inject_loop = 30
-    inject_invalid = 31
-    originate_failed = 32
-    originate_policed = 33
+    park_full = 28
+    next_hop_unresolved = 29
+    tap_full = 30
+    inject_loop = 31
+    inject_invalid = 32
+    originate_failed = 33
+    originate_policed = 34
 
 cpdef enum PuntClass:
     bgp = 0

@@ -39,6 +39,7 @@ cdef enum:
 cdef enum:
     VERDICT_PUNT = 0x100
     VERDICT_OK6 = 0xfffe         # of parse: fit for the IPv6 table; VERDICT_OK is IPv4's then
+    VERDICT_SENT = 0xfffd        # of rewrite: it left in another shape
     VERDICT_OK = 0xffff
 
 cdef struct rx_pair:

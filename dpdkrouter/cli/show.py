@@ -252,6 +252,7 @@ def port_stats(as_json: AsJson = False) -> None:
         "tx_errors",
         "injected",
         "originated",
+        "extra_fragments",
     )
     ports = _ports()
     if as_json:

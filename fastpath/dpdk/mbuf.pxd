@@ -26,6 +26,9 @@ cdef extern from "rte_mbuf.h" nogil:
     rte_mbuf *rte_pktmbuf_alloc(rte_mempool *pool) noexcept
     void rte_pktmbuf_free(rte_mbuf *m) noexcept
     void rte_pktmbuf_free_bulk(rte_mbuf **mbufs, unsigned int count) noexcept
+    rte_mbuf *rte_pktmbuf_copy(const rte_mbuf *m, rte_mempool *pool, uint32_t offset, uint32_t length) noexcept
+    char *rte_pktmbuf_adj(rte_mbuf *m, uint16_t length) noexcept
+    char *rte_pktmbuf_prepend(rte_mbuf *m, uint16_t length) noexcept
     char *rte_pktmbuf_append(rte_mbuf *m, uint16_t length) noexcept
     uint16_t rte_pktmbuf_data_room_size(rte_mempool *pool) noexcept
     int rte_pktmbuf_trim(rte_mbuf *m, uint16_t length) noexcept

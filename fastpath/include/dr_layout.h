@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 1u
-#define DR_STATS_VERSION 3u
+#define DR_STATS_VERSION 4u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -172,7 +172,7 @@ static_assert(offsetof(struct dr_journal, next) == DR_LINE, "one line, then the 
 /* ---- stats segment: written by the fast path ------------------------------------------------- */
 
 struct dr_port_counters { /* of one lcore on one port */
-    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_drops, injected, originated, reserved;
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_drops, injected, originated, extra_fragments;
 };
 static_assert(sizeof(struct dr_port_counters) == DR_LINE, "one line");
 

@@ -11,10 +11,11 @@ from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTIO
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.choose cimport PROTO_TCP
 from fastpath.stages.parse cimport any_bad, ip_length
+from fastpath.stages.fragment cimport send_in_fragments
 from fastpath.stages.parse6 cimport class6, link_local6
 from fastpath.stages.transmit cimport transmit_burst
 from fastpath.state cimport (BURST, ETHER, HOP4, HOP6, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK,
-                             VERDICT_PUNT, burst, lanes, to_slow, worker)
+                             VERDICT_PUNT, VERDICT_SENT, burst, lanes, to_slow, worker)
 
 cdef extern from *:
     """
@@ -25,6 +26,7 @@ cdef extern from *:
 
 cdef enum:
     PORT_BGP = 179
+    DONT_FRAGMENT = 0x4000
     ETHER_IPV4 = 0x0008          # EtherTypes as they lie in memory
     ETHER_IPV6 = 0xDD86
 
@@ -96,6 +98,7 @@ cdef inline uint16_t forward_verdict(worker *w, burst *b, rte_mbuf *m, const dr_
     cdef uint8_t *frame = dr_data(m)
     cdef uint32_t port = <uint32_t>(dst >> DR_PORT_SHIFT) & 0xFF
     cdef uint16_t verdict = VERDICT_OK
+    cdef bint parts = False
     if port >= PORTS or not (dr_load_relaxed_32(&w.router.links_up) >> port & 1):
         return DropReason.port_down
     if b.kind <= KIND_PARKED:
@@ -103,13 +106,22 @@ cdef inline uint16_t forward_verdict(worker *w, burst *b, rte_mbuf *m, const dr_
         if verdict != VERDICT_OK:
             return verdict
     if m.pkt_len - ETHER > a.mtu and too_long(m, frame + ETHER, a.mtu, ipv6):
-        b.mtu[b.n_slow] = a.mtu
-        return DropReason.mtu_exceeded
+        if ipv6 or dr_get_be16(frame + ETHER + 6) & DONT_FRAGMENT:
+            b.mtu[b.n_slow] = a.mtu
+            return DropReason.mtu_exceeded
+        parts = True
     if b.kind <= KIND_PARKED:
         if ipv6:
             frame[ETHER + 7] -= 1
         else:
             hop4(frame + ETHER)
+    if parts:
+        verdict = send_in_fragments(w, m, port, a, dst)
+        if verdict != VERDICT_SENT:
+            return verdict
+        if b.kind != KIND_RECEIVED:
+            count_own(w, b.kind, port)
+        return VERDICT_SENT
     dr_put_ether(frame, dst, dr_load_relaxed_64(&a.src), ETHER_IPV6 if ipv6 else ETHER_IPV4)
     if b.kind != KIND_RECEIVED:
         count_own(w, b.kind, port)
@@ -126,8 +138,9 @@ cdef inline uint16_t closer_verdict(worker *w, burst *b, rte_mbuf *m, const dr_a
 
 
 cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, uint64_t *others_ports,
-                                    bint ipv6) noexcept nogil:
-    """Some packets need a closer look: those go check by check behind the others. Returns how many are left."""
+                                    uint32_t *sent, bint ipv6) noexcept nogil:
+    """Some packets need a closer look: those go check by check behind the others. Returns how many are left; `sent`
+    went to their port already."""
     cdef uint32_t i, k = 0, others = 0
     cdef uint64_t dst, ports = 0
     cdef uint16_t verdict
@@ -148,6 +161,9 @@ cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, u
         a = theirs[i]
         dst = dr_load_relaxed_64(&a.dst)
         verdict = closer_verdict(w, b, m, a, dst, ipv6)
+        if verdict == VERDICT_SENT:
+            sent[0] += 1
+            continue
         if verdict != VERDICT_OK:
             to_slow(b, m, verdict)
             continue
@@ -192,7 +208,7 @@ cdef inline void write_head(burst *b, lanes *v, uint32_t i, bint ipv6) noexcept 
 
 cdef inline uint32_t rewrite(worker *w, burst *b, lanes *v, uint32_t n, bint ipv6) noexcept nogil:
     """adjacency[i] applied to packet i of v. Returns how many went to a port."""
-    cdef uint32_t i
+    cdef uint32_t i, sent = 0
     cdef uint64_t ports, others = 0
     # what does not come from a port is looked at check by check
     cdef uint64_t links = dr_load_relaxed_32(&w.router.links_up) if b.kind == KIND_RECEIVED else 0
@@ -210,8 +226,8 @@ cdef inline uint32_t rewrite(worker *w, burst *b, lanes *v, uint32_t n, bint ipv
             if b.bad[i] == 0:
                 write_head(b, v, i, ipv6)
                 ports |= <uint64_t>1 << b.way[i]
-        n = rewrite_others(w, b, v, n, &others, ipv6)
+        n = rewrite_others(w, b, v, n, &others, &sent, ipv6)
         ports |= others
     if n:
         transmit_burst(w, b, v, n, <uint32_t>ports)
-    return n
+    return n + sent

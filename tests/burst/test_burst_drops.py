@@ -77,7 +77,7 @@ CASES: dict[str, list[bytes]] = {
     "blackhole": [special(family, Special.BLACKHOLE) for family in (4, 6)],
     "unreachable": [special(family, Special.UNREACHABLE) for family in (4, 6)],
     "directed_broadcast": [special(family, Special.BROADCAST) for family in (4, 6)],
-    "mtu_exceeded": [to(4, 2, bytes(1400)), to(4, 2, bytes(1273)), to(6, 2, bytes(1253))],
+    "mtu_exceeded": [to(4, 2, bytes(1400), flags="DF"), to(4, 2, bytes(1273), flags="DF"), to(6, 2, bytes(1253))],
     "port_down": [special(family, Special.ABSENT_PORT) for family in (4, 6)],
 }
 
@@ -174,6 +174,18 @@ def resolving(plane: Plane, address: bytes = UNRESOLVED4) -> Iterator[None]:
         fabric.fib.adjacency_set(fabric.resolve4, fabric.unresolved4)
 
 
+def fragmentation_failed(plane: Plane) -> None:
+    """A next hop with a smaller MTU than a link may have (RFC 791: 68), and with one of 68."""
+    fabric = plane.fabric
+    fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 36))
+    try:
+        alone(plane.send(0, [to(4, 1, bytes(1000))]).moved, "fragmentation_failed", 1)
+        fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 68))
+        assert plane.send(0, [to(4, 1, bytes(100))]).moved.extra_fragments == 2
+    finally:
+        fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 1500))
+
+
 def park_full(plane: Plane) -> None:
     """Four packets wait for a next hop; the others do not."""
     with resolving(plane):
@@ -236,6 +248,7 @@ STATES: dict[str, Callable[[Plane], None]] = {
         port_down,
         punt_policed,
         punt_ring_full,
+        fragmentation_failed,
         park_full,
         next_hop_unresolved,
         tap_full,

@@ -186,12 +186,6 @@ def test_silent_reasons(plane: Plane, family: int, reason: str) -> None:
     assert (result.moved.drops, result.moved.originated) == ({reason: 1}, 0)
 
 
-def test_too_big_without_df_has_no_error(plane: Plane) -> None:
-    """It would have to be fragmented, which this router does not do yet; it must not claim DF."""
-    result = plane.send(0, [to(4, 2, bytes(1400))])
-    assert (result.moved.drops, result.moved.originated) == ({"mtu_exceeded": 1}, 0)
-
-
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_hop_that_ends_is_older_than_an_mtu(plane: Plane, family: int) -> None:
     result = plane.send(0, [to(family, 2, bytes(1400), **{TTL[family]: 1})])

@@ -139,7 +139,18 @@ def too_big() -> Iterator[Case]:
     for size in (1273, 1400):
         yield Case(f"ipv4 df, {size} of payload", to(4, 2, bytes(size), flags="DF"), "mtu_exceeded")
         yield Case(f"ipv6 {size} of payload", to(6, 2, bytes(size)), "mtu_exceeded")
-    yield Case("ipv4 without df, too big", to(4, 2, bytes(1400)), "mtu_exceeded")
+    yield Case("ipv4 without df, too big", to(4, 2, bytes(range(250)) * 5 + bytes(150)), "forwarded")
+    yield Case("ipv4 without df, too big, hops 1", to(4, 2, bytes(1400), ttl=1), "ttl_expired")
+    for options in (
+        b"\x94\x04\x00\x00",
+        b"\x44\x0c\x05\x00" + bytes(8),
+        b"\x94\x04\x00\x00\x07\x07\x04\x00\x00\x00\x00\x00",
+    ):
+        optioned = to(4, 2, bytes(1400), options=[Raw(options)])
+        yield Case(f"ipv4 without df, too big, options {options[:5].hex()}", optioned, "forwarded")
+    for offset, flags in ((0, "MF"), (100, "MF"), (100, 0)):
+        part = IP(src="198.18.0.5", dst="198.18.2.7", proto=17, id=77, frag=offset, flags=flags) / Raw(bytes(1400))
+        yield Case(f"ipv4 fragment at {offset} {flags}, too big", frame4(0, part), "forwarded")
     yield Case("ipv4 df, too big, hops 1", to(4, 2, bytes(1400), flags="DF", ttl=1), "ttl_expired")
     yield Case("ipv6 too big, hops 1", to(6, 2, bytes(1400), hlim=1), "ttl_expired")
     late = IP(src=HERE4, dst="198.18.2.7", flags="DF", frag=20, proto=17) / Raw(bytes(1400))

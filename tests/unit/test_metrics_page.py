@@ -177,6 +177,7 @@ PORT = {
     "dpdkrouter_port_transmit_drops_total": "tx_drops",
     "dpdkrouter_port_injected_packets_total": "injected",
     "dpdkrouter_port_originated_packets_total": "originated",
+    "dpdkrouter_port_extra_fragments_total": "extra_fragments",
 }
 DEVICE = {
     "dpdkrouter_port_receive_missed_packets_total": "rx_missed",
@@ -206,7 +207,7 @@ def test_ports_and_lcores(router: Router, stats: Segment) -> None:
     stats.set("lcore[2].cycles_idle", 81)
     with router.serving():
         found = samples(router.scrape())
-    assert [value(found, name, port="wan1") for name in PORT] == list(range(1100, 1107))
+    assert [value(found, name, port="wan1") for name in PORT] == list(range(1100, 1108))
     assert [value(found, name, port="wan1") for name in DEVICE] == list(range(50, 55))
     assert {value(found, name, port="wan0") for name in (*PORT, *DEVICE)} == {0}
     assert value(found, "dpdkrouter_port_link_up", port="wan1") == 1

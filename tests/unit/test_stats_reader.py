@@ -124,7 +124,16 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
         "rx_no_mbuf",
         "tx_errors",
     )
-    counted = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "tx_drops", "injected", "originated")
+    counted = (
+        "rx_packets",
+        "rx_bytes",
+        "tx_packets",
+        "tx_bytes",
+        "tx_drops",
+        "injected",
+        "originated",
+        "extra_fragments",
+    )
     for number, name in enumerate(own):
         segment.set(f"port[1].{name}", 100 + number)
     segment.set("port[1].rx_queues", 3)
@@ -146,7 +155,7 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     assert (busy.rx_queues, busy.rx_lcores, quiet.rx_lcores) == (3, (5, 7, 5), ())
     assert (busy.rss, busy.offloads, quiet.rss, quiet.numa) == ("ipv4 ipv6", "rss_hash", "", None)
     assert [getattr(busy, name) for name in own] == list(range(100, 109))
-    assert [getattr(busy, name) for name in counted] == [111 * (number + 1) for number in range(7)]
+    assert [getattr(busy, name) for name in counted] == [111 * (number + 1) for number in range(8)]
 
 
 def test_drops_and_punts_name_everything(segment: Segment, reader: StatsReader) -> None:
