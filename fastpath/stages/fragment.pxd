@@ -36,7 +36,7 @@ cdef inline uint16_t send_in_fragments(worker *w, rte_mbuf *m, uint32_t port, co
     cdef rte_mbuf *whole = m
     cdef uint64_t src = dr_load_relaxed_64(&a.src)
     cdef int32_t n, i
-    if m.nb_segs > 1:                                       # a buffer holds the largest MTU; some devices use part of it
+    if m.nb_segs > 1:                                       # a buffer holds the largest MTU, but some use less of it
         whole = rte_pktmbuf_copy(m, w.router.pool, 0, m.pkt_len)
         if whole is NULL or whole.nb_segs > 1:
             rte_pktmbuf_free(whole)
