@@ -37,11 +37,13 @@ cdef int check(int rc, str name, str what) except -1:
     return 0
 
 
-cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads, opened *out) noexcept:
-    """RX: one a worker; TX: one a worker and one for the host thread; as far as the device has them."""
+cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads, uint32_t pollers,
+                       opened *out) noexcept:
+    """RX: one a worker that is to poll the port; TX: one a worker and one for the host thread; as far as the device has
+    them."""
     cdef uint32_t workers = threads - 1
     cdef bytes driver = info.driver_name
-    out.rx_queues = min(<uint32_t>info.max_rx_queues, workers)
+    out.rx_queues = min(<uint32_t>info.max_rx_queues, pollers)
     out.tx_queues = min(<uint32_t>info.max_tx_queues, threads)
     if driver == b"net_tap" or out.tx_queues < workers:
         # net_tap wants as many RX as TX queues; with fewer TX queues than workers one worker owns the port
@@ -52,7 +54,8 @@ cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads,
         out.tx_queues = min(<uint32_t>info.max_rx_queues, <uint32_t>out.tx_queues)
         out.rx_queues = out.tx_queues
     elif driver == b"net_memif":
-        out.tx_queues = out.rx_queues         # the other side closes when it has no queue for one of ours
+        # the other side closes when it has no queue for one of ours
+        out.rx_queues = out.tx_queues = min(<uint32_t>info.max_rx_queues, workers)
     elif driver == b"net_af_packet":
         out.rx_queues = info.max_rx_queues    # its qpairs share the traffic: one that nobody polls loses its part
     elif pci and not info.flow_type_rss_offloads:
@@ -156,9 +159,10 @@ cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *o
     return 0
 
 
-cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, rte_mempool *pool,
-                     opened *out) except -1:
-    """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread."""
+cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
+                     rte_mempool *pool, opened *out) except -1:
+    """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread;
+    pollers: workers among which the RX queues go."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
@@ -166,7 +170,7 @@ cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t thr
             f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to a DPDK "
             "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
-    queue_counts(&info, b":" in dev_name, threads, out)    # only PCI addresses have colons
+    queue_counts(&info, b":" in dev_name, threads, pollers, out)    # only PCI addresses have colons
     configure(name, &info, mtu, pool, out)
     set_up_queues(name, pool, out)
     # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups

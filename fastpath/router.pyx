@@ -11,9 +11,9 @@ from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_store_release_32, dr_store_release_64
 from fastpath.dpdk.eal cimport (lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore, rte_errno,
                                 rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
-from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_info, rte_eth_dev_info_get, rte_eth_link,
-                                   rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get,
-                                   rte_ether_addr)
+from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
+                                   rte_eth_dev_info_get, rte_eth_dev_socket_id, rte_eth_link, rte_eth_link_get_nowait,
+                                   rte_eth_macaddr_get, rte_eth_stats, rte_eth_stats_get, rte_ether_addr)
 from fastpath.dpdk.mbuf cimport rte_pktmbuf_pool_create
 from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_create
 from fastpath.host cimport host
@@ -130,15 +130,28 @@ cdef class Router:
     cdef worker *worker_at(self, uint32_t slot) except NULL:
         return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]
 
-    def open_port(self, name: str, device: str, mtu: int, mac: bytes) -> int:
-        """Open and start a device as the next port, spread its RX queues over the workers. Returns its number.
-        mac: 6 bytes; empty: the device's own."""
+    def device_node(self, device: str) -> int | None:
+        """The NUMA node of a device that EAL has; None: of none, or there is no such device."""
+        cdef uint16_t dev
+        cdef int node
+        if rte_eth_dev_get_port_by_name(device.encode(), &dev) != 0:
+            return None
+        node = rte_eth_dev_socket_id(dev)
+        return node if node >= 0 else None
+
+    def open_port(self, name: str, device: str, mtu: int, mac: bytes, slots: list[int], exact: bool = False) -> int:
+        """Open and start a device as the next port, spread its RX queues over the workers of these slots. Returns its
+        number. mac: 6 bytes; empty: the device's own. exact: each slot is to have a queue, in this order; otherwise the
+        ones that poll the fewest come first."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
         cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, mtu, mac, self.r.workers + 1, self.r.pool, &o)
+        open_device(name, device, mtu, mac, self.r.workers + 1, len(slots), self.r.pool, &o)
+        if exact and o.rx_queues < len(slots):
+            raise FastPathError(f"port {name}: port.lcores has {len(slots)} lcores, but the device has {o.rx_queues} "
+                                f"RX queues here: list at most {o.rx_queues}")
         rte_eth_macaddr_get(o.dev, &address)
         self.own_macs[port] = o.own_mac
         self.r.port[port].dev = o.dev
@@ -147,8 +160,11 @@ cdef class Router:
         if self.r.port[port].mac == 0:
             # net_null and net_ring have none: a locally administered one, by the port's number
             self.r.port[port].mac = <uint64_t>(port + 1) << 40 | 0x02
+        left = []
         for q in range(o.rx_queues):
-            slot = self.least_loaded()
+            left = left or list(slots)                     # each has one before one has two
+            slot = left[0] if exact else self.least_loaded(left)
+            left.remove(slot)
             w = self.worker_at(slot)
             if w.n_rx == MAX_RX:
                 raise FastPathError(f"port {name}: worker {slot} polls {MAX_RX} queues already: "
@@ -169,9 +185,9 @@ cdef class Router:
         """Where a worker's state is, for who takes its turns himself instead of start()."""
         return <size_t>self.worker_at(slot)
 
-    cdef uint32_t least_loaded(self) except 0:
-        cdef uint32_t slot, best = 1
-        for slot in range(2, self.r.workers + 1):
+    cdef uint32_t least_loaded(self, list slots) except 0:
+        cdef uint32_t slot, best = slots[0]
+        for slot in slots:
             if self.worker_at(slot).n_rx < self.worker_at(best).n_rx:
                 best = slot
         return best

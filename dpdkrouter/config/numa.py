@@ -28,6 +28,12 @@ def workers_by_node(lcores: Iterable[int], root: Path = ROOT) -> Counter[int]:
     return Counter(node for lcore in lcores for node in _numbers(root / f"sys/devices/system/cpu/cpu{lcore}"))
 
 
+def nodes_of(lcores: Iterable[int], root: Path = ROOT) -> dict[int, int]:
+    """The node of each of these CPUs; without those of which the kernel does not tell."""
+    found = {lcore: _numbers(root / f"sys/devices/system/cpu/cpu{lcore}") for lcore in lcores}
+    return {lcore: nodes[0] for lcore, nodes in found.items() if nodes}
+
+
 def free_pages_by_node(page_bytes: int, root: Path = ROOT) -> dict[int, int]:
     """Free hugepages of one size by node; empty when the kernel does not tell."""
     free = {}

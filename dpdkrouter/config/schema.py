@@ -81,6 +81,13 @@ class Port(Table):
     mtu: Annotated[int, rules.whole(576, 9216)] = Field(
         1500, description="largest IP packet the port sends, in bytes; at least 1280 with an IPv6 address"
     )
+    lcores: Annotated[
+        tuple[Annotated[int, rules.LCORE], ...], array("whole numbers between 0 and 1023", 0, MAX_WORKERS)
+    ] = Field(
+        (),
+        description="of `fastpath.lcores`, those that poll the port: an RX queue each; "
+        "default: those on its device's NUMA node, else all",
+    )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 
 

@@ -33,6 +33,8 @@ def check_repetition(config: Config) -> Found:
     yield from _repeated((("fastpath", "lcores", i), lcore) for i, lcore in enumerate(config.fastpath.lcores))
     yield from _repeated((("port", i, "name"), port.name) for i, port in ports)
     yield from _repeated((("port", i, "device"), port.device.name) for i, port in ports)
+    for i, port in ports:
+        yield from _repeated((("port", i, "lcores", j), lcore) for j, lcore in enumerate(port.lcores))
     yield from _repeated(
         (("port", i, "addresses", j), address.ip) for i, port in ports for j, address in enumerate(port.addresses)
     )
@@ -60,6 +62,10 @@ def check_ports(config: Config, topology: Topology) -> Found:
             user = claimed.setdefault(name, i)
             if user != i and config.ports[user].device.name != port.device.name:
                 yield ("port", i, "device"), f"must not use interface {name}, which port[{user}] uses"
+        for j, lcore in enumerate(port.lcores):
+            if lcore not in config.fastpath.lcores:
+                known = ", ".join(map(str, config.fastpath.lcores))
+                yield ("port", i, "lcores", j), f"must be one of fastpath.lcores: {known}"
         if port.mtu < 1280 and any(address.version == 6 for address in port.addresses):
             yield ("port", i, "mtu"), "must be at least 1280 on a port with an IPv6 address"
     yield from _overlaps(config, topology)

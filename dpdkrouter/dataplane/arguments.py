@@ -13,7 +13,7 @@ from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.config.runtime import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from dpdkrouter.config.schema import Config
@@ -67,6 +67,17 @@ def memory_node(config: Config, page_bytes: int, root: Path = ROOT) -> int | Non
     node = home(workers_by_node(config.fastpath.lcores, root), free)
     pages = -(-config.fastpath.memory_mib * MIB // page_bytes)
     return node if node is not None and free.get(node, 0) >= pages else None
+
+
+def polling_slots(
+    wanted: Sequence[int], lcores: Sequence[int], nodes: Mapping[int, int], node: int | None
+) -> list[int]:
+    """The slots (1, 2, .. in the order of `lcores`) of the workers that poll a port: those of the lcores that it names,
+    else those of its device's NUMA node, else all. nodes: of the lcores; node: the device's."""
+    if wanted:
+        return [lcores.index(lcore) + 1 for lcore in wanted]
+    near = [slot for slot, lcore in enumerate(lcores, 1) if node is not None and nodes.get(lcore) == node]
+    return near or list(range(1, len(lcores) + 1))
 
 
 def data_room_bytes(config: Config) -> int:

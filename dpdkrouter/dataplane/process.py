@@ -15,6 +15,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from dpdkrouter.config.numa import nodes_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.config.runtime import Machine
 from dpdkrouter.dataplane.arguments import (
@@ -22,6 +23,7 @@ from dpdkrouter.dataplane.arguments import (
     eal_arguments,
     mbuf_count,
     memory_node,
+    polling_slots,
     sleeps_when_idle,
 )
 from dpdkrouter.dataplane.links import KernelLinks
@@ -106,9 +108,12 @@ class FastPath:
             data_room_bytes(config),
             sleeps_when_idle(config),
         )
+        nodes = nodes_of(config.fastpath.lcores)
         for port in config.ports:
             mac = bytes.fromhex((port.mac or "").replace(":", ""))
-            number = self._router.open_port(port.name, port.device.name, port.mtu, mac)
+            near = self._router.device_node(port.device.name)
+            slots = polling_slots(port.lcores, config.fastpath.lcores, nodes, near)
+            number = self._router.open_port(port.name, port.device.name, port.mtu, mac, slots, bool(port.lcores))
             log.info(
                 "port %s: %s is open as port %d, MAC %s",
                 port.name,

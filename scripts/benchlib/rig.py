@@ -125,9 +125,10 @@ class Rig:
         cpus = [core] if workers == 1 else (sorted(os.sched_getaffinity(0)) * workers)[:workers]
         self.router = Router(self.stats, cpus, mbufs, 2176, True)
         self.loads: dict[tuple[int, int], rings.Load] = {}
+        slots = list(range(1, workers + 1))
         if vdevs:
             for port, device in enumerate(vdevs):
-                self.router.open_port(f"port{port}", device.partition(",")[0], 1500, b"")
+                self.router.open_port(f"port{port}", device.partition(",")[0], 1500, b"", slots)
         else:
             self._open_rings(rotations, workers)
         self.router.describe("bench", simd, eal.version(), BUILD_ID)
@@ -137,7 +138,7 @@ class Rig:
     def _open_rings(self, rotations: tuple[int, ...], workers: int) -> None:
         made = rings.Rings(PORTS, workers, 1 << (max(rotations) + 1).bit_length())
         for port in range(PORTS):
-            self.router.open_port(f"port{port}", made.device(port), 1500, b"")
+            self.router.open_port(f"port{port}", made.device(port), 1500, b"", list(range(1, workers + 1)))
         made.join_punts()
         for size in rotations:
             for worker in range(workers):

@@ -186,6 +186,29 @@ def test_queues_are_spread_over_the_lcores_and_hashed_by_the_device(hugepages: P
         assert {"ipv4", "ipv6"} <= set(port.rss.split())
 
 
+def test_ports_are_polled_by_the_lcores_that_they_name(hugepages: Path, tmp_path: Path) -> None:
+    name = instance("map")
+    settings = Settings(name, ("net_null0", "net_null1", "net_null2"), lcores=(0, 1), polled_by=((1,), (1, 0), ()))
+    with FastPathProcess(settings, tmp_path) as process:
+        with contextlib.closing(Fib.create(process.paths.routes, Limits(16, 16, 8, 8, 8, 8, 8), name)):
+            process.await_ready()
+        with StatsReader(process.paths.stats) as stats:
+            ports = stats.ports()
+    process.paths.routes.unlink()
+    assert [list(port.rx_lcores) for port in ports] == [[1], [1, 0], [0, 1]]
+    assert [port.rx_queues for port in ports] == [1, 2, 2]
+
+
+def test_a_port_that_names_more_lcores_than_its_device_has_queues_is_refused(hugepages: Path, tmp_path: Path) -> None:
+    devices = (f"net_tap0,iface={instance('t')}",)
+    settings = Settings(instance("many"), devices, lcores=(0, 1), polled_by=((0, 1),))
+    process = FastPathProcess(settings, tmp_path)
+    with process:
+        process.wait()
+        said = process.output()
+    assert "port port0: port.lcores has 2 lcores, but the device has 1 RX queues here: list at most 1" in said
+
+
 def test_a_lost_link_is_seen_at_once(hugepages: Path, tmp_path: Path) -> None:
     """Of a device without a kernel interface, as a bound NIC is one: a memif whose other side is killed."""
     socket, seconds = tmp_path / "memif", []

@@ -40,6 +40,7 @@ class Settings:
     idle: str = "auto"
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
+    polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
 
     def toml(self, namespace: str) -> str:
         def quoted(words: tuple[str, ...]) -> str:
@@ -60,6 +61,7 @@ class Settings:
         for number, device in enumerate(self.devices):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
+            lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
         return "\n".join(lines) + "\n"
 
 

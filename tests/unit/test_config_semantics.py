@@ -321,6 +321,20 @@ CASES = {
         "1",
         TWICE.format("fastpath.lcores[0]"),
     ),
+    "port polled by an lcore that forwards nothing": (
+        port("p2", "net_null2").rstrip() + "\nlcores = [1]\n",
+        6,
+        "port[2].lcores[0]",
+        "1",
+        "must be one of fastpath.lcores: 0",
+    ),
+    "port polled twice by an lcore": (
+        port("p2", "net_null2").rstrip() + "\nlcores = [0, 0]\n",
+        6,
+        "port[2].lcores[1]",
+        "0",
+        TWICE.format("port[2].lcores[0]"),
+    ),
 }
 
 

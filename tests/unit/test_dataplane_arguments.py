@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.config.load import parse
-from dpdkrouter.dataplane.arguments import eal_arguments, memory_node
+from dpdkrouter.config.numa import nodes_of
+from dpdkrouter.dataplane.arguments import eal_arguments, memory_node, polling_slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,3 +77,24 @@ def test_machines_on_which_nothing_is_to_be_chosen(tmp_path: Path) -> None:
     assert memory_node(config("[1]"), 1 << 30, two) is None
     assert memory_node(config("[1]"), 0, two) is None
     assert memory_node(config("[1]"), PAGE, tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "node", "slots"),
+    [
+        ((), 1, [2, 4]),
+        ((), 0, [1, 3]),
+        ((), 2, [1, 2, 3, 4]),
+        ((), None, [1, 2, 3, 4]),
+        ((7, 4), 0, [4, 1]),
+    ],
+)
+def test_a_port_is_polled_near_its_device(wanted: tuple[int, ...], node: int | None, slots: list[int]) -> None:
+    """lcores 4 and 6 are on node 0, 5 and 7 on node 1."""
+    assert polling_slots(wanted, (4, 5, 6, 7), {4: 0, 5: 1, 6: 0, 7: 1}, node) == slots
+
+
+def test_nodes_of_cpus(tmp_path: Path) -> None:
+    for lcore, node in ((0, 0), (3, 1)):
+        (tmp_path / f"sys/devices/system/cpu/cpu{lcore}/node{node}").mkdir(parents=True)
+    assert nodes_of([0, 3, 9], tmp_path) == {0: 0, 3: 1}
