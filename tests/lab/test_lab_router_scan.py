@@ -96,7 +96,7 @@ def test_scan_of_connected_silence(hosts: tuple[Namespace, Namespace, Namespace]
         assert real.returncode == 0, f"a real neighbour was not found among the silent ones: {said}"
         print(f"unresolved {most} at most, {transit} answers of a known host; of an unknown one: {said}")
         drops = {reason: count - before.get(reason, 0) for reason, count in router.drops().items()}
-        assert sum(drops.values()) > 60000, "what was scanned is dropped, with a reason"
+        assert sum(drops.values()) > 10000, f"too little of the scan came through to say anything: {drops}"
         wait_for(lambda: unresolved(router) == 0, 30, "the end of what the scan left")
         counts = router.counts()
         assert counts.rx == counts.forwarded + counts.punted + counts.dropped
