@@ -1,9 +1,9 @@
 """IPv6 lookup: 20 bits direct, then nodes of 6 bits whose 64 slots are stored as runs of equal entries.
 
 A node is a bitmap of the slots where a run starts and one entry a run: popcount of the bits up to the slot
-gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs two
-dependent lines, often one, so a burst goes down level by level: all lanes' bitmaps, then all lanes' entries,
-each prefetched a pass before it is read. docs/performance.md has what was measured against it: wider
+gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs one line, or
+two where a node crosses a line's end, so a burst goes down level by level: each lane's node is prefetched a pass before
+it is read. docs/performance.md has what was measured against it: wider
 strides, range nodes, gathers. A node is immutable but for single stores to its entries, and is
 reached by one store.
 """
@@ -67,6 +67,17 @@ cdef inline void lookup6_prefetch(const tables *t, uint64_t hi) noexcept nogil:
     __builtin_prefetch(&t.ipv6_root[hi >> (64 - DR_IPV6_ROOT_BITS)], 0, 3)
 
 
+cdef inline uint32_t descend(const tables *t, const uint8_t **node, uint8_t *lane, uint16_t *group, int i, int k,
+                             uint64_t address) noexcept nogil:
+    """One level of the lane at i, which goes on at k if it has not ended. Returns how many go on: 0 or 1."""
+    cdef uint32_t entry = dr_load_acquire_32(entry_at(node[i], address))
+    group[lane[i]] = <uint16_t>entry
+    lane[k] = lane[i]
+    node[k] = node_of(t, entry)
+    __builtin_prefetch(node[k], 0, 3)
+    return entry >> 31
+
+
 cdef inline void lookup6_fetched(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,
                                  int n) noexcept nogil:
     """lookup6_burst for n <= LOOKUP6_BURST, when each address's lookup6_prefetch has been done.
@@ -75,7 +86,6 @@ cdef inline void lookup6_fetched(const tables *t, const uint64_t *hi, const uint
     are kept packed at the arrays' front, without a branch to mispredict.
     """
     cdef const uint8_t *node[LOOKUP6_BURST]
-    cdef const uint32_t *at[LOOKUP6_BURST]
     cdef uint8_t lane[LOOKUP6_BURST]
     cdef int i, k, m = 0
     cdef int shift = 64 - DR_IPV6_ROOT_BITS - DR_IPV6_STRIDE
@@ -87,25 +97,18 @@ cdef inline void lookup6_fetched(const tables *t, const uint64_t *hi, const uint
         __builtin_prefetch(node[m], 0, 3)
         lane[m] = i
         m += entry >> 31
-    while m:
-        if shift >= 0:
-            for i in range(m):
-                at[i] = entry_at(node[i], hi[lane[i]] >> shift)
-                __builtin_prefetch(at[i], 0, 3)
-        else:
-            for i in range(m):
-                at[i] = entry_at(node[i], deep_bits(hi[lane[i]], lo[lane[i]], shift))
-                __builtin_prefetch(at[i], 0, 3)
-        shift -= DR_IPV6_STRIDE
+    while m and shift >= 0:
         k = 0
         for i in range(m):
-            entry = dr_load_acquire_32(at[i])
-            group[lane[i]] = <uint16_t>entry
-            node[k] = node_of(t, entry)
-            __builtin_prefetch(node[k], 0, 3)
-            lane[k] = lane[i]
-            k += entry >> 31
+            k += descend(t, node, lane, group, i, k, hi[lane[i]] >> shift)
         m = k
+        shift -= DR_IPV6_STRIDE
+    while m:
+        k = 0
+        for i in range(m):
+            k += descend(t, node, lane, group, i, k, deep_bits(hi[lane[i]], lo[lane[i]], shift))
+        m = k
+        shift -= DR_IPV6_STRIDE
 
 
 cdef inline void lookup6_burst(const tables *t, const uint64_t *hi, const uint64_t *lo, uint16_t *group,

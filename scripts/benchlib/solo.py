@@ -45,6 +45,10 @@ RX_RINGS = 2 * 1024
 PAUSE_S = 0.005
 """Idleness before each: long enough for the longest sleep."""
 
+ROUNDS = 15
+"""Of scaling in a run, some 40 ms each: a neighbour that comes or goes stays for longer, so a round's ratio is free of it,
+and their median of the rounds in which it came."""
+
 CASE = Case("ipv4_full_1m", "full", lambda b: b.small(4, b.hosts(4)))
 
 Figures = dict[str, list[float | str]]
@@ -78,12 +82,16 @@ def scaling(rig: Rig, bench: Bench, runs: int) -> Figures:
     """How many times one worker's rate two have."""
     whole = bench.ready(CASE).frames
     halves = [whole.part(slice(0, len(whole) // 2)), whole.part(slice(len(whole) // 2, None))]
-    values = []
-    for _ in range(runs):
-        alone = [_together(rig, [half], [worker])[0] for worker, half in enumerate(halves)]
-        both = _together(rig, halves, [0, 1])
-        values.append(sum(1 / cycles for cycles in both) / (sum(1 / cycles for cycles in alone) / 2))
+    values = [float(np.median([_times(rig, halves) for _ in range(ROUNDS)])) for _ in range(runs)]
     return {"scaling_2_workers": ["times one worker", *values]}
+
+
+def _times(rig: Rig, halves: list[Frames]) -> float:
+    """One round: both workers' rate, over the mean of each alone just before and just after."""
+    before = [_together(rig, [half], [worker])[0] for worker, half in enumerate(halves)]
+    both = _together(rig, halves, [0, 1])
+    after = [_together(rig, [half], [worker])[0] for worker, half in enumerate(halves)]
+    return sum(1 / cycles for cycles in both) / (sum(1 / cycles for cycles in before + after) / 4)
 
 
 def _together(rig: Rig, halves: list[Frames], workers: list[int]) -> list[float]:
@@ -97,13 +105,12 @@ def _together(rig: Rig, halves: list[Frames], workers: list[int]) -> list[float]
         timing = Timing()
         cycles, packets = spans_for(len(part), ROTATION)
         gate.wait()
-        for _ in range(3):
-            spans, back = rig.loads[ROTATION, worker].lap(
-                rig.worker.turn_entry(), part.heads.data, part.lengths.data, TURNS, 0, cycles.data, packets.data
-            )
-            if back != len(part):
-                raise BenchError(f"worker {worker} lost {len(part) - back} packets")
-            timing.add(cycles[:spans], packets[:spans])
+        spans, back = rig.loads[ROTATION, worker].lap(
+            rig.worker.turn_entry(), part.heads.data, part.lengths.data, TURNS, 0, cycles.data, packets.data
+        )
+        if back != len(part):
+            raise BenchError(f"worker {worker} lost {len(part) - back} packets")
+        timing.add(cycles[:spans], packets[:spans])
         found[worker] = timing.median()
 
     threads = [threading.Thread(target=go, args=pair) for pair in zip(workers, halves, strict=True)]
