@@ -42,6 +42,7 @@ cdef extern from "dr_layout.h" nogil:
         DR_ACTION_LOCAL
         DR_ACTION_BLACKHOLE
         DR_ACTION_UNREACHABLE
+        DR_ACTION_PROHIBIT
         DR_ACTION_BROADCAST
 
     enum:
@@ -158,7 +159,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t tx_drops
         uint64_t injected
         uint64_t originated
-        uint64_t extra_fragments
+        uint64_t fragments
 
     struct dr_lcore_stats:
         uint64_t quiescent

@@ -25,7 +25,7 @@ _FIELDS = {
     "resolve.slot[0]": "seq family port address",
     "lcore[0]": "quiescent online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated "
     "injected bursts[0] drops[0] punts[0] stage_cycles[0] sampled_polls sampled_packets port[0]",
-    "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated extra_fragments",
+    "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated fragments",
 }
 _CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "sizeof(struct dr_stats_header)")
 

@@ -37,6 +37,7 @@ class Type(StrEnum):
     UNICAST = "unicast"
     BLACKHOLE = "blackhole"
     UNREACHABLE = "unreachable"
+    PROHIBIT = "prohibit"
 
 
 @app.command("show")

@@ -252,7 +252,7 @@ def port_stats(as_json: AsJson = False) -> None:
         "tx_errors",
         "injected",
         "originated",
-        "extra_fragments",
+        "fragments",
     )
     ports = _ports()
     if as_json:

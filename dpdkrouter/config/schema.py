@@ -114,9 +114,9 @@ class Route(Table):
     via: Annotated[tuple[Annotated[NextHop, WrapValidator(_next_hop)], ...], array("next hops", 0, MAX_MEMBERS)] = (
         Field((), description="next hops, addresses or tables; flows are spread over them by weight")
     )
-    type: Annotated[str, rules.choice("unicast", "blackhole", "unreachable")] = Field(
+    type: Annotated[str, rules.choice("unicast", "blackhole", "unreachable", "prohibit")] = Field(
         "unicast",
-        description="unicast sends to `via`; blackhole drops; unreachable drops and answers with ICMP",
+        description="unicast sends to `via`; blackhole drops; unreachable and prohibit drop and answer with ICMP",
     )
 
 

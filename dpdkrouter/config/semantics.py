@@ -112,7 +112,7 @@ def check_routes(config: Config, topology: Topology) -> Found:
         if route.type == "unicast" and not route.via:
             yield (
                 ("route", i, "via"),
-                'must have at least one next hop, or type must be "blackhole" or "unreachable"',
+                'must have at least one next hop, or type must be "blackhole", "unreachable" or "prohibit"',
             )
         elif route.type != "unicast" and route.via:
             yield ("route", i, "via"), f'must be absent when type is "{route.type}"'

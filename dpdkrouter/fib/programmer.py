@@ -42,6 +42,7 @@ _ACTIONS = {
     Kind.BLACKHOLE: Action.BLACKHOLE,
     Kind.UNREACHABLE: Action.UNREACHABLE,
     Kind.BROADCAST: Action.BROADCAST,
+    Kind.PROHIBIT: Action.PROHIBIT,
 }
 
 

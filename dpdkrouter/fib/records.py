@@ -30,6 +30,7 @@ class Action(IntEnum):
     BLACKHOLE = 5
     UNREACHABLE = 6
     BROADCAST = 7
+    PROHIBIT = 8
 
 
 class TableFullError(DpdkrouterError):

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     LOCAL = 3
     GLEAN = 4
     BROADCAST = 5  # a directed broadcast of a connected prefix: dropped (RFC 2644)
+    PROHIBIT = 6  # dropped, and ICMP says that it is not allowed
 
 
 class Origin(IntEnum):

@@ -73,4 +73,4 @@ class PortState:
     tx_drops: int
     injected: int
     originated: int
-    extra_fragments: int  # beyond the first of a packet
+    fragments: int  # beyond the first of a packet

@@ -145,7 +145,7 @@ cdef class StatsReader:
         cdef const dr_port_state *s = &self.stats.port[number]
         cdef const dr_port_counters *c
         cdef uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0, tx_drops = 0
-        cdef uint64_t injected = 0, originated = 0, extra_fragments = 0
+        cdef uint64_t injected = 0, originated = 0, fragments = 0
         cdef uint32_t slot
         for slot in range(self.lcore_slots()):
             c = &self.stats.lcore[slot].port[number]
@@ -156,7 +156,7 @@ cdef class StatsReader:
             tx_drops += count(&c.tx_drops)
             injected += count(&c.injected)
             originated += count(&c.originated)
-            extra_fragments += count(&c.extra_fragments)
+            fragments += count(&c.fragments)
         return PortState(
             name=text(s.name, sizeof(s.name)), driver=text(s.driver, sizeof(s.driver)), mac=s.mac[:6],
             link_up=s.link_up != 0, speed_mbps=s.speed_mbps, link_changes=s.link_changes, rx_queues=s.rx_queues,
@@ -165,7 +165,7 @@ cdef class StatsReader:
             rx_missed=count(&s.rx_missed),
             rx_errors=count(&s.rx_errors), rx_no_mbuf=count(&s.rx_no_mbuf), tx_errors=count(&s.tx_errors),
             rx_packets=rx_packets, rx_bytes=rx_bytes, tx_packets=tx_packets, tx_bytes=tx_bytes, tx_drops=tx_drops,
-            injected=injected, originated=originated, extra_fragments=extra_fragments)
+            injected=injected, originated=originated, fragments=fragments)
 
     cdef object rx_lcores(self, const dr_port_state *s):
         """The CPU that polls each RX queue."""

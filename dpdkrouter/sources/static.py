@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 MAX_VIA = 64
 MAX_WEIGHT = 255
-_KINDS = {"unicast": Kind.UNICAST, "blackhole": Kind.BLACKHOLE, "unreachable": Kind.UNREACHABLE}
+_KINDS = {
+    "unicast": Kind.UNICAST,
+    "blackhole": Kind.BLACKHOLE,
+    "unreachable": Kind.UNREACHABLE,
+    "prohibit": Kind.PROHIBIT,
+}
 
 
 def configured(config: Config) -> dict[Network, Attributes]:

@@ -76,6 +76,7 @@ enum dr_action {      /* what an adjacency does with a packet */
     DR_ACTION_BLACKHOLE = 5,   /* drop silently */
     DR_ACTION_UNREACHABLE = 6, /* drop, answer host unreachable */
     DR_ACTION_BROADCAST = 7,   /* directed broadcast of a connected prefix: drop (RFC 2644) */
+    DR_ACTION_PROHIBIT = 8,    /* drop, answer administratively prohibited */
 };
 
 /* One next hop, resolved or not. Both 8-byte words are published by one store each, so a MAC move, a
@@ -172,7 +173,7 @@ static_assert(offsetof(struct dr_journal, next) == DR_LINE, "one line, then the 
 /* ---- stats segment: written by the fast path ------------------------------------------------- */
 
 struct dr_port_counters { /* of one lcore on one port */
-    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_drops, injected, originated, extra_fragments;
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, tx_drops, injected, originated, fragments;
 };
 static_assert(sizeof(struct dr_port_counters) == DR_LINE, "one line");
 

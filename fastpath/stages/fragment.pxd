@@ -1,7 +1,7 @@
 """IPv4 packets larger than the next hop's MTU, without DF: RFC 791 3.2, RFC 1812 5.2.6, by librte_ip_frag.
 
 A packet's fragments leave as it would have: same MACs, hop taken, options that RFC 791 wants copied. It is counted as
-one packet forwarded (or injected); what its port sends more than that is `extra_fragments`.
+one packet forwarded (or injected); what its port sends more than that is `fragments`.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.atomic cimport dr_load_relaxed_64
@@ -51,7 +51,7 @@ cdef inline uint16_t send_in_fragments(worker *w, rte_mbuf *m, uint32_t port, co
         return DropReason.fragmentation_failed
     for i in range(n):
         send_fragment(w, port, part[i], dst, src)
-    w.stats.port[port].extra_fragments += n - 1
+    w.stats.port[port].fragments += n - 1
     if whole != m:
         rte_pktmbuf_free(whole)
     rte_pktmbuf_free(m)

@@ -38,6 +38,8 @@ cdef inline uint32_t error4(uint16_t reason) noexcept nogil:
         return ICMP4_UNREACHABLE << 8 | 0
     if reason == DropReason.unreachable or reason == DropReason.next_hop_unresolved:
         return ICMP4_UNREACHABLE << 8 | 1
+    if reason == DropReason.prohibited:
+        return ICMP4_UNREACHABLE << 8 | 13                 # RFC 1812 5.2.7.1
     if reason == DropReason.mtu_exceeded:
         return ICMP4_UNREACHABLE << 8 | 4
     return 0
@@ -52,6 +54,8 @@ cdef inline uint32_t error6(uint16_t reason) noexcept nogil:
         return ICMP6_UNREACHABLE << 8 | 2                  # beyond scope of source address
     if reason == DropReason.unreachable or reason == DropReason.next_hop_unresolved:
         return ICMP6_UNREACHABLE << 8 | 3
+    if reason == DropReason.prohibited:
+        return ICMP6_UNREACHABLE << 8 | 1
     if reason == DropReason.mtu_exceeded:
         return ICMP6_TOO_BIG << 8
     return 0

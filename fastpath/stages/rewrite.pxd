@@ -6,7 +6,8 @@ from fastpath.atomic cimport dr_load_relaxed_32, dr_load_relaxed_64
 from fastpath.bytes cimport dr_get_32, dr_get_be16, dr_get_be64, dr_put_32, dr_put_64, dr_put_ether
 from fastpath.dpdk.mbuf cimport dr_data, rte_mbuf, rte_pktmbuf_trim
 from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTION_FORWARD, DR_ACTION_GLEAN,
-                              DR_ACTION_LOCAL, DR_ACTION_RESOLVE, DR_ACTION_SHIFT, DR_ACTION_UNREACHABLE,
+                              DR_ACTION_LOCAL, DR_ACTION_PROHIBIT, DR_ACTION_RESOLVE, DR_ACTION_SHIFT,
+                              DR_ACTION_UNREACHABLE,
                               DR_PORT_SHIFT, dr_adjacency)
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.choose cimport PROTO_TCP
@@ -64,6 +65,8 @@ cdef inline uint16_t action_verdict(uint32_t action, const uint8_t *ip, uint32_t
         return DropReason.blackhole
     if action == DR_ACTION_UNREACHABLE:
         return DropReason.unreachable
+    if action == DR_ACTION_PROHIBIT:
+        return DropReason.prohibited
     if action == DR_ACTION_BROADCAST:
         return DropReason.directed_broadcast
     return DropReason.no_route

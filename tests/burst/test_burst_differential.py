@@ -105,7 +105,7 @@ def test_same_as_linux_or_explained(plane: Plane, linux: LinuxRouter, name: str)
     assert difference(here, there) == explained, f"ours: {here}\nLinux: {there}"
 
 
-ANSWERED = ("ttl_expired", "no_route", "unreachable", "mtu_exceeded", "ipv6_link_local")
+ANSWERED = ("ttl_expired", "no_route", "unreachable", "prohibited", "mtu_exceeded", "ipv6_link_local")
 
 
 def test_tshark_finds_no_fault(plane: Plane, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ CASES: dict[str, list[bytes]] = {
     "no_route": [frame4(0, udp4("203.0.113.9")), frame6(0, udp6("2001:db8:ffff::9"))],
     "blackhole": [special(family, Special.BLACKHOLE) for family in (4, 6)],
     "unreachable": [special(family, Special.UNREACHABLE) for family in (4, 6)],
+    "prohibited": [special(family, Special.PROHIBIT) for family in (4, 6)],
     "directed_broadcast": [special(family, Special.BROADCAST) for family in (4, 6)],
     "mtu_exceeded": [to(4, 2, bytes(1400), flags="DF"), to(4, 2, bytes(1273), flags="DF"), to(6, 2, bytes(1253))],
     "port_down": [special(family, Special.ABSENT_PORT) for family in (4, 6)],
@@ -181,7 +182,7 @@ def fragmentation_failed(plane: Plane) -> None:
     try:
         alone(plane.send(0, [to(4, 1, bytes(1000))]).moved, "fragmentation_failed", 1)
         fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 68))
-        assert plane.send(0, [to(4, 1, bytes(100))]).moved.extra_fragments == 2
+        assert plane.send(0, [to(4, 1, bytes(100))]).moved.fragments == 2
     finally:
         fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 1500))
 

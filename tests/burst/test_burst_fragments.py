@@ -46,7 +46,7 @@ def sent(plane: Plane, packet: bytes) -> list[Fragment]:
     result = plane.send(0, [frame4(0, packet)])
     frames = result.out[2]
     assert (result.moved.forwarded, result.moved.drops) == (1, {})
-    assert result.moved.extra_fragments == len(frames) - 1
+    assert result.moved.fragments == len(frames) - 1
     return [read(frame) for frame in frames]
 
 
@@ -76,5 +76,5 @@ def test_options_are_copied_as_they_ask(plane: Plane) -> None:
 def test_others_of_the_burst_leave_as_they_came(plane: Plane) -> None:
     frames = [to(4, 2), to(4, 2, bytes(1400)), to(4, 1), to(6, 2), to(4, 2, bytes(1400), flags="DF")]
     result = plane.send(0, frames, until=lambda moved: moved.originated == 1)
-    assert (result.moved.forwarded, result.moved.extra_fragments, result.moved.drops) == (4, 1, {"mtu_exceeded": 1})
+    assert (result.moved.forwarded, result.moved.fragments, result.moved.drops) == (4, 1, {"mtu_exceeded": 1})
     assert [len(out) for out in result.out] == [1, 1, 4]

@@ -34,6 +34,7 @@ CODES = {
     "ttl_expired": ((11, 0), (3, 0)),
     "no_route": ((3, 0), (1, 0)),
     "unreachable": ((3, 1), (1, 3)),
+    "prohibited": ((3, 13), (1, 1)),
     "mtu_exceeded": ((3, 4), (2, 0)),
     "next_hop_unresolved": ((3, 1), (1, 3)),
 }
@@ -50,6 +51,8 @@ def error_frame(family: int, reason: str, size: int = 40) -> bytes:
         return frame4(0, packet) if family == 4 else frame6(0, packet)
     if reason == "unreachable":
         return special(family, Special.UNREACHABLE, payload=body)
+    if reason == "prohibited":
+        return special(family, Special.PROHIBIT, payload=body)
     if reason == "mtu_exceeded":
         return to(family, 2, bytes(n & 255 for n in range(1400)), **({"flags": "DF"} if family == 4 else {}))
     return special(family, Special.RESOLVE, payload=body)

@@ -163,6 +163,7 @@ def ways() -> Iterator[Case]:
         yield Case(f"ipv{family} no route", lost, "no_route")
         yield Case(f"ipv{family} blackhole", special(family, Special.BLACKHOLE), "blackhole")
         yield Case(f"ipv{family} unreachable", special(family, Special.UNREACHABLE), "unreachable")
+        yield Case(f"ipv{family} prohibit", special(family, Special.PROHIBIT), "prohibited")
         source = f"198.18.1.{5}" if family == 4 else "2001:db8:18:1::5"
         packet = udp4(LOST4, BODY, src=source) if family == 4 else udp6(LOST6, BODY, src=source)
         frame = frame4(0, packet) if family == 4 else frame6(0, packet)

@@ -39,7 +39,7 @@ class Port:
     tx_drops: int
     injected: int
     originated: int
-    extra_fragments: int
+    fragments: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Snapshot:
             found.append(f"the host thread received: {host}")
         sent = sum(port.tx + port.tx_drops for port in self.ports)
         given = self.total("forwarded") + self.total("injected") + self.total("originated")
-        given += sum(port.extra_fragments for port in self.ports)
+        given += sum(port.fragments for port in self.ports)
         if sent != given:
             found.append(f"tx = forwarded + injected + originated + extra fragments - tx drops: {sent} != {given}")
         by_port = {name: [getattr(port, name) for port in self.ports] for name in ("rx", "injected", "originated")}
@@ -91,7 +91,7 @@ class Moved:
     originated: int
     injected: int
     tx_drops: int
-    extra_fragments: int
+    fragments: int
     drops: dict[str, int]
     punts: dict[str, int]
 
@@ -116,8 +116,7 @@ class Moved:
             originated=difference("originated"),
             injected=difference("injected"),
             tx_drops=sum(port.tx_drops for port in after.ports) - sum(port.tx_drops for port in before.ports),
-            extra_fragments=sum(port.extra_fragments for port in after.ports)
-            - sum(port.extra_fragments for port in before.ports),
+            fragments=sum(port.fragments for port in after.ports) - sum(port.fragments for port in before.ports),
             drops=named("drops", DropReason),
             punts=named("punts", PuntClass),
         )
@@ -157,7 +156,7 @@ class Counters:
             for c in self.reader.lcores()
         )
         ports = tuple(
-            Port(p.rx_packets, p.tx_packets, p.tx_drops, p.injected, p.originated, p.extra_fragments)
+            Port(p.rx_packets, p.tx_packets, p.tx_drops, p.injected, p.originated, p.fragments)
             for p in self.reader.ports()
         )
         return Snapshot(lcores, ports)

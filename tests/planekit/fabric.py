@@ -34,6 +34,7 @@ class Special(IntEnum):
     RESOLVE = 5  # UNRESOLVED4 (UNRESOLVED6) on port 1
     ECMP = 6  # ports 0 and 1, weights 3 to 1
     ABSENT_PORT = 7  # a port that no configuration has
+    PROHIBIT = 8
 
 
 def interface(port: int, mtu: int) -> Interface:
@@ -79,6 +80,7 @@ class Fabric:
         members = {
             Special.BLACKHOLE: [Member(self.adjacency(Action.BLACKHOLE))],
             Special.UNREACHABLE: [Member(self.adjacency(Action.UNREACHABLE))],
+            Special.PROHIBIT: [Member(self.adjacency(Action.PROHIBIT))],
             Special.BROADCAST: [Member(self.adjacency(Action.BROADCAST))],
             Special.GLEAN: [Member(self.adjacency(Action.GLEAN, 1))],
             Special.RESOLVE: [Member(self.resolve4)],

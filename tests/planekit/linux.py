@@ -89,7 +89,11 @@ class LinuxRouter:
             router.route(prefix, "via", gateway, "dev", near)
 
     def _add_specials(self) -> None:
-        for special, kind in ((Special.BLACKHOLE, "blackhole"), (Special.UNREACHABLE, "unreachable")):
+        for special, kind in (
+            (Special.BLACKHOLE, "blackhole"),
+            (Special.UNREACHABLE, "unreachable"),
+            (Special.PROHIBIT, "prohibit"),
+        ):
             for prefix in (f"198.19.{special}.0/24", f"2001:db8:19:{special:x}::/64"):
                 self._router.run("ip", "route", "add", kind, prefix)
         self._router.address("near1", f"198.19.{Special.BROADCAST}.1/24")

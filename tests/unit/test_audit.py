@@ -146,7 +146,7 @@ def test_routes_come_and_go_between_the_steps(control: Control) -> None:
     for step, _ in enumerate(audit.steps()):
         if step < COUNT:
             prefix = f"10.{step % 50}.{step % 7}.0/{24 + step % 9}" if step % 9 == 0 else f"10.{step % 50}.0.0/16"
-            methods.route_add({"prefix": prefix, "type": ["blackhole", "unreachable"][step % 2]})
+            methods.route_add({"prefix": prefix, "type": ["blackhole", "unreachable", "prohibit"][step % 3]})
             if step % 3 == 0:
                 methods.route_del({"prefix": prefix})
     assert audit.result().first == ()

@@ -228,7 +228,7 @@ def test_what_control_refuses_ends_with_1(router: Router, control: Control) -> N
         ("route", "add", "192.0.2.0/24", "--via", "10.0.0.1,x"),
         ("route", "add", "192.0.2.0/24", "--via", "10.0.0.1,"),
         ("route", "add", "192.0.2.0/24", "--via", "wan0"),
-        ("route", "add", "192.0.2.0/24", "--type", "prohibit"),
+        ("route", "add", "192.0.2.0/24", "--type", "drop"),
         ("route", "del", "nonsense"),
         ("route", "show", "--source", "ospf"),
         ("route", "show", "--limit", "-1"),

@@ -148,14 +148,14 @@ CASES = {
         1,
         "route[1].via",
         "nothing",
-        'must have at least one next hop, or type must be "blackhole" or "unreachable"',
+        'must have at least one next hop, or type must be "blackhole", "unreachable" or "prohibit"',
     ),
     "empty next hops": (
         route("10.0.0.0/8"),
         3,
         "route[1].via",
         "an array of 0",
-        'must have at least one next hop, or type must be "blackhole" or "unreachable"',
+        'must have at least one next hop, or type must be "blackhole", "unreachable" or "prohibit"',
     ),
     "next hop of a blackhole": (
         route("10.0.0.0/8", "192.0.2.7") + 'type = "blackhole"\n',

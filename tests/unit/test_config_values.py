@@ -343,7 +343,13 @@ WRONG = [
         "1",
         "(did you mean weight?)",
     ),
-    (22, 'type = "drop"', "route[0].type", '"drop"', 'must be one of "unicast", "blackhole", "unreachable"'),
+    (
+        22,
+        'type = "drop"',
+        "route[0].type",
+        '"drop"',
+        'must be one of "unicast", "blackhole", "unreachable", "prohibit"',
+    ),
     (24, "port = 0", "neighbor[0].port", "0", "must be the name of a port"),
     (25, 'address = "192.0.2.9/24"', "neighbor[0].address", '"192.0.2.9/24"', "must be a unicast address"),
     (

@@ -177,7 +177,7 @@ PORT = {
     "dpdkrouter_port_transmit_drops_total": "tx_drops",
     "dpdkrouter_port_injected_packets_total": "injected",
     "dpdkrouter_port_originated_packets_total": "originated",
-    "dpdkrouter_port_extra_fragments_total": "extra_fragments",
+    "dpdkrouter_port_extra_fragments_total": "fragments",
 }
 DEVICE = {
     "dpdkrouter_port_receive_missed_packets_total": "rx_missed",

@@ -107,11 +107,12 @@ def test_kinds_without_next_hops(router: Router) -> None:
         Kind.UNREACHABLE: Action.UNREACHABLE,
         Kind.LOCAL: Action.LOCAL,
         Kind.BROADCAST: Action.BROADCAST,
+        Kind.PROHIBIT: Action.PROHIBIT,
     }
     for number, kind in enumerate(kinds):
         announce(router.rib, router.static, Attributes(kind=kind), f"10.{number}.0.0/16")
     router.settle()
-    assert [router.at(f"10.{i}.0.1")[0][0] for i in range(4)] == list(kinds.values())
+    assert [router.at(f"10.{i}.0.1")[0][0] for i in range(5)] == list(kinds.values())
     assert router.at("198.51.100.200") == [(Action.GLEAN, 1, bytes(6))]
 
 

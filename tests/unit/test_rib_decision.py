@@ -286,15 +286,15 @@ class TestMultipath:
 def test_kinds_without_next_hops_are_usable() -> None:
     rib = Rib()
     origin = rib.add_origin(Source.STATIC)
-    kinds = (Kind.BLACKHOLE, Kind.UNREACHABLE, Kind.LOCAL)
+    kinds = (Kind.BLACKHOLE, Kind.UNREACHABLE, Kind.PROHIBIT, Kind.LOCAL)
     for i, kind in enumerate(kinds):
         announce(rib, origin, Attributes(kind=kind), f"10.{i}.0.0/16")
     announce(rib, origin, Attributes.glean(3), "10.9.0.0/16")
     rib.decide()
     found = []
-    for i in (0, 1, 2, 9):
+    for i in (0, 1, 2, 3, 9):
         route = rib.lookup(4, bytes([10, i, 0, 1]))
         assert route is not None
         found.append(rib.hopset(route.hopset))
     assert [hops.kind for hops in found] == [*kinds, Kind.GLEAN]
-    assert found[3].next_hops == (NextHop(None, 3),)
+    assert found[4].next_hops == (NextHop(None, 3),)

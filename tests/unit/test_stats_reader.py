@@ -132,7 +132,7 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
         "tx_drops",
         "injected",
         "originated",
-        "extra_fragments",
+        "fragments",
     )
     for number, name in enumerate(own):
         segment.set(f"port[1].{name}", 100 + number)
