@@ -31,18 +31,20 @@ cpdef enum DropReason:
     mtu_exceeded = 23
     port_down = 24
     fragmentation_failed = 25
+    # a tag that none of the port's sub-interfaces has
+    vlan_unknown = 26
     # punts
-    punt_policed = 26
-    punt_ring_full = 27
+    punt_policed = 27
+    punt_ring_full = 28
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 28
-    next_hop_unresolved = 29
-    tap_full = 30
-    inject_loop = 31
-    inject_invalid = 32
-    originate_failed = 33
-    originate_policed = 34
+    park_full = 29
+    next_hop_unresolved = 30
+    tap_full = 31
+    inject_loop = 32
+    inject_invalid = 33
+    originate_failed = 34
+    originate_policed = 35
 
 cpdef enum PuntClass:
     bgp = 0

@@ -28,15 +28,17 @@ class DropReason(IntEnum):
     directed_broadcast = 22
     mtu_exceeded = 23
     port_down = 24
-    punt_policed = 25
-    punt_ring_full = 26
-    park_full = 27
-    next_hop_unresolved = 28
-    tap_full = 29
-    inject_loop = 30
-    inject_invalid = 31
-    originate_failed = 32
-    originate_policed = 33
+    fragmentation_failed = 25
+    vlan_unknown = 26
+    punt_policed = 27
+    punt_ring_full = 28
+    park_full = 29
+    next_hop_unresolved = 30
+    tap_full = 31
+    inject_loop = 32
+    inject_invalid = 33
+    originate_failed = 34
+    originate_policed = 35
 
 class PuntClass(IntEnum):
     bgp = 0
