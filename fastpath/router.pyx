@@ -160,8 +160,8 @@ cdef class Router:
                   frame_mtu: int = 0) -> int:
         """Open and start a device as the next port, spread its RX queues over the workers of these slots. Returns its
         number. mac: 6 bytes; empty: the device's own. exact: each slot is to have a queue, in this order; otherwise the
-        ones that poll the fewest come first. frame_mtu: the port is to have sub-interfaces, and the device takes packets
-        of so many bytes, of which all but the first tag are a part; 0: none."""
+        ones that poll the fewest come first. frame_mtu: the port has sub-interfaces, and its device takes packets of so
+        many bytes, of which all but the first tag are a part; 0: none."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
         cdef rte_ether_addr address
@@ -204,8 +204,8 @@ cdef class Router:
         return port
 
     def open_sub_interface(self, name: str, parent: int, vlan: int, outer_vlan: int, mtu: int) -> int:
-        """The next port, for the frames of port `parent` with this VLAN's tag, within the outer one's when that is not 0.
-        The parent was opened with a frame_mtu. Returns its number."""
+        """The next port, for frames of port `parent` with this VLAN's tag, within the outer one's if that is not 0. The
+        parent was opened with a frame_mtu. Returns its number."""
         cdef uint32_t port = self.r.ports, above = parent
         cdef dr_port_state *s = &self.r.stats.port[port]
         self.r.port[port].dev = self.r.port[above].dev
