@@ -51,7 +51,7 @@ class Repairs:
         """Begin to watch the kernel; the router's namespace is there."""
         neighbours = await asyncio.to_thread(run_in, self._config.router.namespace, lambda: _open(GROUP_NEIGH))
         interfaces = [
-            (name, number) for number, port in enumerate(self._config.ports) for name in port.device.interfaces
+            (name, number) for number, port in enumerate(self._config.ports) for name in self._config.interfaces(port)
         ]
         thread = self._thread = Repair(self._fib, _open(GROUP_LINK), neighbours, interfaces)
         stack.callback(thread.close)

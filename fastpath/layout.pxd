@@ -199,8 +199,11 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t rx_no_mbuf
         uint64_t tx_errors
         char rss[24]
-        char offloads[32]
+        char offloads[64]
         uint8_t rx_slot[32]
+        uint16_t parent
+        uint16_t vlan
+        uint16_t outer_vlan
 
     struct dr_resolve_request:
         uint64_t seq

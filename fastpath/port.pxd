@@ -14,7 +14,7 @@ cdef struct opened:
     rte_ether_addr own_mac       # the device's, whatever port.mac says
 
 cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
-                     bint interrupts, rte_mempool *pool, opened *out) except -1
+                     bint interrupts, bint tagged, rte_mempool *pool, opened *out) except -1
 cdef str rss_names(uint64_t functions)
 cdef str offload_names(const opened *o)
 cdef void close_device(uint16_t dev, rte_ether_addr *own_mac) noexcept

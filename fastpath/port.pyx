@@ -14,7 +14,8 @@ import logging
 from dpdkrouter.errors import FastPathError
 from fastpath.dpdk.ethdev cimport (RTE_ETH_MQ_RX_RSS, RTE_ETH_RSS_IP, RTE_ETH_RSS_IPV4, RTE_ETH_RSS_IPV6,
                                    RTE_ETH_RSS_TCP, RTE_ETH_RSS_UDP, RTE_ETH_RX_OFFLOAD_RSS_HASH,
-                                   RTE_ETH_TX_OFFLOAD_MULTI_SEGS, dr_set_rss_functions, rte_eth_allmulticast_enable,
+                                   RTE_ETH_RX_OFFLOAD_VLAN_STRIP, RTE_ETH_TX_OFFLOAD_MULTI_SEGS,
+                                   RTE_ETH_TX_OFFLOAD_VLAN_INSERT, dr_set_rss_functions, rte_eth_allmulticast_enable,
                                    rte_eth_conf, rte_eth_dev_adjust_nb_rx_tx_desc, rte_eth_dev_close,
                                    rte_eth_dev_configure, rte_eth_dev_default_mac_addr_set, rte_eth_dev_get_mtu,
                                    rte_eth_dev_get_port_by_name, rte_eth_dev_info, rte_eth_dev_info_get,
@@ -27,6 +28,9 @@ from fastpath.dpdk.eal cimport rte_strerror
 
 cdef enum:
     DESCRIPTORS = 1024
+
+# Their drivers put tags on in rte_eth_tx_prepare() alone, or have members that do: workers do it there.
+TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
 
 log = logging.getLogger("fastpath")
 
@@ -65,9 +69,11 @@ cdef void queue_counts(const rte_eth_dev_info *info, bint pci, uint32_t threads,
             out.rx_queues -= 1                # versions before 6 take powers of two only
 
 
-cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint interrupts, rte_mempool *pool,
-                   opened *out) except -1:
+cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint interrupts, bint tagged,
+                   rte_mempool *pool, opened *out) except -1:
     cdef rte_eth_conf conf
+    cdef bytes driver = info.driver_name
+    cdef int rc
     cdef uint64_t functions = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP)
     memset(&conf, 0, sizeof(conf))
     conf.intr_conf.rxq = interrupts
@@ -82,9 +88,18 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint in
         # Some devices round a buffer down, the e1000 to a power of two, and spread a large frame over several. All
         # ports must send such chains then, at the price of a driver's simplest TX path.
         conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+    if tagged:
+        conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP
+        if driver not in TAGS_WHEN_PREPARED:
+            conf.txmode.offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_VLAN_INSERT
     out.rx_offloads = conf.rxmode.offloads
     out.tx_offloads = conf.txmode.offloads
-    check(rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf), name,
+    rc = rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf)
+    if rc == -EINVAL and tagged:
+        # some say that they take any MTU, and refuse frames longer than 1,518 bytes here: set_mtu asks once more
+        conf.rxmode.mtu = 0
+        rc = rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf)
+    check(rc, name,
           f"cannot be configured with {out.rx_queues} RX and {out.tx_queues} TX queues")
     return 0
 
@@ -110,7 +125,9 @@ cdef str rss_names(uint64_t functions):
 cdef str offload_names(const opened *o):
     """For `port show`; empty: none."""
     names = (("rss_hash", o.rx_offloads & RTE_ETH_RX_OFFLOAD_RSS_HASH),
-             ("multi_segs", o.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS))
+             ("multi_segs", o.tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS),
+             ("vlan_strip", o.rx_offloads & RTE_ETH_RX_OFFLOAD_VLAN_STRIP),
+             ("vlan_insert", o.tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT))
     return " ".join([name for name, used in names if used])
 
 
@@ -162,9 +179,10 @@ cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *o
 
 
 cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
-                     bint interrupts, rte_mempool *pool, opened *out) except -1:
+                     bint interrupts, bint tagged, rte_mempool *pool, opened *out) except -1:
     """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread;
-    pollers: workers among which the RX queues go; interrupts: of RX queues, which the device must have."""
+    pollers: workers among which the RX queues go; interrupts: of RX queues, which the device must have; tagged:
+    the port has sub-interfaces."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
@@ -173,7 +191,7 @@ cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t thr
             "driver, or its driver's library is missing (EAL's lines above say which)")
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
     queue_counts(&info, b":" in dev_name, threads, pollers, out)    # only PCI addresses have colons
-    configure(name, &info, mtu, interrupts, pool, out)
+    configure(name, &info, mtu, interrupts, tagged, pool, out)
     set_up_queues(name, pool, out)
     # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups
     set_mtu(name, mtu, &info, out)

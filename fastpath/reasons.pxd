@@ -32,18 +32,20 @@ cpdef enum DropReason:
     mtu_exceeded = 24
     port_down = 25
     fragmentation_failed = 26
+    # a tag that none of the port's sub-interfaces has
+    vlan_unknown = 27
     # punts
-    punt_policed = 27
-    punt_ring_full = 28
+    punt_policed = 28
+    punt_ring_full = 29
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 29
-    next_hop_unresolved = 30
-    tap_full = 31
-    inject_loop = 32
-    inject_invalid = 33
-    originate_failed = 34
-    originate_policed = 35
+    park_full = 30
+    next_hop_unresolved = 31
+    tap_full = 32
+    inject_loop = 33
+    inject_invalid = 34
+    originate_failed = 35
+    originate_policed = 36
 
 cpdef enum PuntClass:
     bgp = 0

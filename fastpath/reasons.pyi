@@ -30,15 +30,16 @@ class DropReason(IntEnum):
     mtu_exceeded = 24
     port_down = 25
     fragmentation_failed = 26
-    punt_policed = 27
-    punt_ring_full = 28
-    park_full = 29
-    next_hop_unresolved = 30
-    tap_full = 31
-    inject_loop = 32
-    inject_invalid = 33
-    originate_failed = 34
-    originate_policed = 35
+    vlan_unknown = 27
+    punt_policed = 28
+    punt_ring_full = 29
+    park_full = 30
+    next_hop_unresolved = 31
+    tap_full = 32
+    inject_loop = 33
+    inject_invalid = 34
+    originate_failed = 35
+    originate_policed = 36
 
 class PuntClass(IntEnum):
     bgp = 0

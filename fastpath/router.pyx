@@ -1,7 +1,7 @@
 """The fast path process's memory: one `router` with its ports, rings, workers and host thread, made from Python
 before the workers start and driven by its main thread, which is the host thread.
 """
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
@@ -9,9 +9,11 @@ import os
 
 from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, dr_store_release_64
+from fastpath.bytes cimport dr_put_be16
 from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
                                 rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
-from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, rte_eth_dev_get_port_by_name, rte_eth_dev_info,
+from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, RTE_ETH_TX_OFFLOAD_VLAN_INSERT,
+                                   rte_eth_dev_get_port_by_name, rte_eth_dev_info,
                                    rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id,
                                    rte_eth_link, rte_eth_link_get_nowait, rte_eth_macaddr_get, rte_eth_stats,
                                    rte_eth_stats_get, rte_ether_addr)
@@ -28,8 +30,10 @@ from fastpath.stages.idle cimport offline, online, quiescent
 from fastpath.stages.parking cimport tend_parks
 from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
+from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, router, rx_pair, worker
+from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, VLANS, router, rx_pair,
+                             worker)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -84,6 +88,7 @@ cdef class Router:
     cdef Mapping stats
     cdef Mapping table           # route segment, readers' part
     cdef rte_ether_addr own_macs[PORTS]    # what the devices came with
+    cdef bint inserts[PORTS]     # whether the device puts tags on
     cdef list retired            # (generation, Mapping) that workers may still read
     cdef bint running
 
@@ -151,23 +156,27 @@ cdef class Router:
         node = rte_eth_dev_socket_id(dev)
         return node if node >= 0 else None
 
-    def open_port(self, name: str, device: str, mtu: int, mac: bytes, slots: list[int], exact: bool = False) -> int:
+    def open_port(self, name: str, device: str, mtu: int, mac: bytes, slots: list[int], exact: bool = False,
+                  frame_mtu: int = 0) -> int:
         """Open and start a device as the next port, spread its RX queues over the workers of these slots. Returns its
         number. mac: 6 bytes; empty: the device's own. exact: each slot is to have a queue, in this order; otherwise the
-        ones that poll the fewest come first."""
+        ones that poll the fewest come first. frame_mtu: the port has sub-interfaces, and its device takes packets of so
+        many bytes, of which all but the first tag are a part; 0: none."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
         cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, mtu, mac, self.r.workers + 1, len(slots), self.r.idle == IDLE_INTERRUPT, self.r.pool,
-                    &o)
+        open_device(name, device, max(mtu, frame_mtu), mac, self.r.workers + 1, len(slots),
+                    self.r.idle == IDLE_INTERRUPT, frame_mtu > 0, self.r.pool, &o)
         if exact and o.rx_queues < len(slots):
             raise FastPathError(f"port {name}: port.lcores has {len(slots)} lcores, but the device has {o.rx_queues} "
                                 f"RX queues here: list at most {o.rx_queues}")
         rte_eth_macaddr_get(o.dev, &address)
         self.own_macs[port] = o.own_mac
         self.r.port[port].dev = o.dev
+        self.r.port[port].parent = PORTS
+        self.inserts[port] = o.tx_offloads & RTE_ETH_TX_OFFLOAD_VLAN_INSERT != 0
         self.r.port[port].mtu = mtu
         memcpy(&self.r.port[port].mac, &address, 6)
         if self.r.port[port].mac == 0:
@@ -193,6 +202,54 @@ cdef class Router:
         self.r.ports = port + 1
         self.describe_port(port, name, &o)
         return port
+
+    def open_sub_interface(self, name: str, parent: int, vlan: int, outer_vlan: int, mtu: int) -> int:
+        """The next port, for frames of port `parent` with this VLAN's tag, within the outer one's if that is not 0. The
+        parent was opened with a frame_mtu. Returns its number."""
+        cdef uint32_t port = self.r.ports, above = parent
+        cdef dr_port_state *s = &self.r.stats.port[port]
+        self.r.port[port].dev = self.r.port[above].dev
+        self.r.port[port].parent = above
+        self.r.port[port].mac = self.r.port[above].mac
+        self.r.port[port].mtu = mtu
+        self.r.port[port].owner = self.r.port[above].owner
+        self.expect_tags(port, above, vlan, outer_vlan)
+        if outer_vlan == 0 and self.inserts[above]:
+            self.r.port[port].tag_by_device = vlan
+        else:
+            self.r.port[port].tag_bytes = 8 if outer_vlan else 4
+        self.spread_tx(port, self.r.stats.port[above].tx_queues)
+        self.r.port[port].present = 1
+        self.r.ports = port + 1
+        memcpy(s, &self.r.stats.port[above], sizeof(s[0]))
+        set_text(s.name, name, sizeof(s.name))
+        s.mtu = mtu
+        s.parent = above + 1
+        s.vlan = vlan
+        s.outer_vlan = outer_vlan
+        return port
+
+    cdef int expect_tags(self, uint32_t port, uint32_t above, uint16_t vlan, uint16_t outer_vlan) except -1:
+        """Frames with these tags are the port's; and what it writes before its own."""
+        cdef uint8_t *tags = <uint8_t *>&self.r.tags[port]
+        cdef uint8_t *by_vlan
+        if self.r.vlans[above] == NULL:
+            self.r.vlans[above] = <uint8_t *>allocate(2 * VLANS, "VLANs of a port")
+        by_vlan = self.r.vlans[above]
+        if outer_vlan:
+            if by_vlan[VLANS + outer_vlan] == 0:
+                self.r.inner_vlans[port] = <uint8_t *>allocate(VLANS, "VLANs of a port")
+                by_vlan[VLANS + outer_vlan] = port
+            self.r.inner_vlans[by_vlan[VLANS + outer_vlan]][vlan] = port
+            dr_put_be16(tags, TYPE_SERVICE)
+            dr_put_be16(tags + 2, outer_vlan)
+            tags += 4
+        else:
+            by_vlan[vlan] = port
+        dr_put_be16(tags, TYPE_CUSTOMER)
+        dr_put_be16(tags + 2, vlan)
+        self.r.port[above].tagged = 1
+        return 0
 
     def worker_address(self, slot: int) -> int:
         """Where a worker's state is, for who takes its turns himself instead of start()."""
@@ -376,7 +433,7 @@ cdef class Router:
                 s.speed_mbps = link.link_speed if up and link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN else 0
                 links = self.r.links_up & ~(<uint32_t>1 << port) | up << port
                 dr_store_release_32(&self.r.links_up, links)
-            if rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
+            if self.r.port[port].parent == PORTS and rte_eth_stats_get(self.r.port[port].dev, &counts) == 0:
                 s.rx_missed = counts.imissed
                 s.rx_errors = counts.ierrors
                 s.rx_no_mbuf = counts.rx_nombuf
@@ -397,7 +454,8 @@ cdef class Router:
         self.running = False
         dr_store_release_64(&self.r.stats.header.ready, 0)
         for port in range(self.r.ports):
-            close_device(self.r.port[port].dev, &self.own_macs[port])
+            if self.r.port[port].parent == PORTS:
+                close_device(self.r.port[port].dev, &self.own_macs[port])
         for slot in range(self.r.workers + 1):
             dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
 

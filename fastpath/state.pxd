@@ -19,6 +19,7 @@ cdef enum:
     HOP4 = 20                    # frame[20..27]: fragment offset, TTL, protocol, checksum, half the source
     HOP6 = 16                    # frame[16..23]: flow label's end, length, hop limit, the source's first bytes
     PORTS = 32                   # DR_MAX_PORTS
+    VLANS = 4096
     CLASSES = 4                  # punt classes in use
     SLOTS = 33                   # DR_MAX_LCORES: the host thread and the workers
 
@@ -62,9 +63,13 @@ cdef struct tx_buffer:
 cdef struct port_info:
     uint16_t dev
     uint16_t present
+    uint16_t tagged              # 1: it has sub-interfaces, so its bursts are sorted
+    uint16_t parent              # of a sub-interface, whose device is its parent's; else PORTS
     uint64_t mac
     uint16_t mtu
     uint16_t owner               # worker slot that drains `handover`
+    uint16_t tag_bytes           # of a sub-interface: of `tags` before each frame that it sends; 0: none, or
+    uint16_t tag_by_device       # the VLAN of the tag that the device puts on
     rte_ring *handover           # frames of threads without a TX queue here; NULL: all have one
 
 cdef struct router:
@@ -79,6 +84,9 @@ cdef struct router:
     rte_mempool *pool
     dr_stats *stats
     port_info port[PORTS]
+    uint64_t tags[PORTS]         # of a sub-interface: as they lie in a frame
+    uint8_t *vlans[PORTS]        # of a parent: by VLAN its port, behind that by outer VLAN which of inner_vlans
+    uint8_t *inner_vlans[PORTS]  # by inner VLAN the port; 0, in all of these: none
     rte_ring *punt[33]           # one a worker, by slot
     uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
     int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
@@ -145,6 +153,9 @@ cdef struct worker:
     uint32_t n_origin
     rte_mbuf *origin[MAX_ORIGIN]
     tx_buffer tx[PORTS]
+    uint32_t n_tagged
+    uint8_t tagged_port[BURST]   # of tagged[i]: the sub-interface
+    rte_mbuf *tagged[BURST]      # taken out of a parent's burst, tags off
 
 ctypedef uint32_t (*turn_function)(worker *w) noexcept nogil
 

@@ -12,6 +12,7 @@ from fastpath.stages.idle cimport back_off, disarm, offline, online, quiescent, 
 from fastpath.stages.parse cimport gather
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.profile cimport STAGE_RECEIVE, STAGE_TRANSMIT, begin, lap
+from fastpath.stages.tags cimport next_sub_interface, sort_out
 from fastpath.stages.transmit cimport drain, flush
 from fastpath.state cimport BURST, KIND_RECEIVED, burst, turn_function, worker
 
@@ -30,8 +31,8 @@ cdef enum:
 
 
 cdef inline uint32_t receive(worker *w, burst *b, uint32_t k) noexcept nogil:
-    """Poll pair k; counts what came and has it fetched."""
-    cdef uint32_t i, n
+    """Poll pair k; counts what came, has it fetched, and sets aside what is for sub-interfaces."""
+    cdef uint32_t i, n, own
     cdef uint64_t octets = 0
     cdef dr_port_counters *c = &w.stats.port[w.rx[k].port]
     n = rte_eth_rx_burst(w.rx[k].dev, w.rx[k].queue, b.rx.pkt, BURST)
@@ -42,12 +43,26 @@ cdef inline uint32_t receive(worker *w, burst *b, uint32_t k) noexcept nogil:
     b.port = w.rx[k].port
     b.kind = KIND_RECEIVED
     gather(b)
-    for i in range(n):
+    own = sort_out(w, b) if w.router.port[b.port].tagged else n
+    for i in range(own):
         octets += <uint32_t>b.rx.length[i]
-    c.rx_packets += n
+    c.rx_packets += own
     c.rx_bytes += octets
     w.stats.rx_packets += n
     return n
+
+
+cdef inline void route_all(worker *w, burst *b) noexcept nogil:
+    """What was received: the port's own packets, then those of each of its sub-interfaces that has some."""
+    while True:
+        if b.n:
+            route(w, b)
+        if w.n_origin:
+            route_origin(w, b)
+        if w.n_tagged == 0:
+            break
+        next_sub_interface(w, b)
+        gather(b)
 
 
 cdef inline uint32_t poll(worker *w, burst *b) noexcept nogil:
@@ -59,9 +74,7 @@ cdef inline uint32_t poll(worker *w, burst *b) noexcept nogil:
         if n:
             lap(w, STAGE_RECEIVE)
             moved += n
-            route(w, b)
-            if w.n_origin:
-                route_origin(w, b)
+            route_all(w, b)
     moved += drain(w)
     flush(w)
     if moved:

@@ -42,7 +42,7 @@ def _load(path: Path, *, this_machine: bool) -> Config:
 
 def _pci_error(config: Config) -> Callable[[str], str | None]:
     """Why DPDK can't take a PCI device as it is now; looks at the machine only when the configuration has one."""
-    addresses = {port.device.name for port in config.ports if port.device.is_pci}
+    addresses = {device.name for device in config.devices if device.is_pci}
     if not addresses:
         return lambda _: None
     from dpdkrouter.nic.drivers import driver_directory, read_drivers

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dpdkrouter.config.devices import Device
 from dpdkrouter.config.load import show
 from dpdkrouter.config.locate import KeyPath, render
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
@@ -104,14 +105,21 @@ def _fast_path(config: Config, machine: Machine, pci_error: Callable[[str], str 
             yield ("fastpath", "lcores", i), str(lcore), f"must be a CPU this process may use: {lcores}"
     for i, port in enumerate(config.ports):
         path: KeyPath = ("port", i, "device")
-        if port.device.is_pci and port.device.name not in machine.pci:
-            yield path, show(port.device.written), "must be a PCI device of this machine; lspci -D lists them"
-        elif port.device.is_pci and (error := pci_error(port.device.name)) is not None:
-            yield path, show(port.device.written), f"must be ready for DPDK: {error}"
-        for name in port.device.interfaces:
-            if name not in machine.interfaces:
-                there = ", ".join(sorted(machine.interfaces))
-                yield path, show(port.device.written), f"must name an interface that exists: {there}"
+        for device in port.devices:
+            yield from _device(path, device, machine, pci_error)
+
+
+def _device(
+    path: KeyPath, device: Device, machine: Machine, pci_error: Callable[[str], str | None]
+) -> Iterator[Finding]:
+    if device.is_pci and device.name not in machine.pci:
+        yield path, show(device.written), "must be a PCI device of this machine; lspci -D lists them"
+    elif device.is_pci and (error := pci_error(device.name)) is not None:
+        yield path, show(device.written), f"must be ready for DPDK: {error}"
+    for name in device.interfaces:
+        if name not in machine.interfaces:
+            there = ", ".join(sorted(machine.interfaces))
+            yield path, show(device.written), f"must name an interface that exists: {there}"
 
 
 def needed_pages(config: Config, page_bytes: int, segment_bytes: Callable[[Config], int]) -> int:

@@ -70,8 +70,17 @@ class Port(Table):
     """[[port]]"""
 
     name: Annotated[str, rules.PORT_NAME] = Field(description="name of the port and of its TAP twin")
-    device: Annotated[Device, rules.DEVICE] = Field(
-        description="the DPDK device: a PCI address or a vdev, either with arguments"
+    device: Annotated[Device | None, rules.DEVICE] = Field(
+        None, description="the DPDK device: a PCI address or a vdev, either with arguments; or `parent` is given"
+    )
+    parent: Annotated[str | None, rules.PORT_REFERENCE] = Field(
+        None, description="makes this port a sub-interface: an earlier port, whose device it shares"
+    )
+    vlan: Annotated[int | None, rules.whole(1, 4094)] = Field(
+        None, description="of a sub-interface: the VLAN whose frames are its own, tagged as IEEE 802.1Q says"
+    )
+    outer_vlan: Annotated[int | None, rules.whole(1, 4094)] = Field(
+        None, description="of a sub-interface: the outer VLAN that `vlan` is within (QinQ); default: one tag"
     )
     addresses: Annotated[
         tuple[Annotated[Interface, rules.PORT_ADDRESS], ...], array("addresses with prefix length")
@@ -90,6 +99,11 @@ class Port(Table):
         "default: those on its device's NUMA node, else all",
     )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that are this port's own; none of a sub-interface."""
+        return () if self.device is None else (self.device,)
 
 
 class NextHop(Table):
@@ -190,6 +204,16 @@ class Config(Table):
     metrics: Metrics = Field(default_factory=lambda: Metrics.model_validate({}))
     api: Api = Field(default_factory=lambda: Api.model_validate({}))
     _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """All ports' devices."""
+        return tuple(device for port in self.ports for device in port.devices)
+
+    def interfaces(self, port: Port) -> tuple[str, ...]:
+        """The kernel interfaces that a port stands on, its own or its parent's."""
+        above = next((one for one in self.ports if one.name == port.parent), port)
+        return tuple(name for device in above.devices for name in device.interfaces)
 
     @property
     def filename(self) -> str:

@@ -4,13 +4,13 @@ Each check yields (key path, what is allowed); the loader adds file, line and th
 contradiction between two entries is reported at the later one and names the first. Called by load.py only.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from dpdkrouter.config.bgp import BgpNeighbor
 from dpdkrouter.config.locate import KeyPath, render
 from dpdkrouter.config.policies import check_policies
 from dpdkrouter.config.rules import Address, Prefix, end_of_subnet
-from dpdkrouter.config.schema import Config
+from dpdkrouter.config.schema import Config, Port
 from dpdkrouter.config.topology import Topology, family
 
 Contradiction = tuple[KeyPath, str]
@@ -32,7 +32,7 @@ def check_repetition(config: Config) -> Found:
     ports, routes = list(enumerate(config.ports)), list(enumerate(config.routes))
     yield from _repeated((("fastpath", "lcores", i), lcore) for i, lcore in enumerate(config.fastpath.lcores))
     yield from _repeated((("port", i, "name"), port.name) for i, port in ports)
-    yield from _repeated((("port", i, "device"), port.device.name) for i, port in ports)
+    yield from _repeated((("port", i, "device"), d.name) for i, port in ports for d in port.devices)
     for i, port in ports:
         yield from _repeated((("port", i, "lcores", j), lcore) for j, lcore in enumerate(port.lcores))
     yield from _repeated(
@@ -58,10 +58,11 @@ def check_ports(config: Config, topology: Topology) -> Found:
     """Ports do not share interfaces or prefixes; IPv6 has its least MTU (RFC 8200 section 5)."""
     claimed: dict[str, int] = {}
     for i, port in enumerate(config.ports):
-        for name in port.device.claimed:
-            user = claimed.setdefault(name, i)
-            if user != i and config.ports[user].device.name != port.device.name:
-                yield ("port", i, "device"), f"must not use interface {name}, which port[{user}] uses"
+        for device in port.devices:
+            for name in device.claimed:
+                user = claimed.setdefault(name, i)
+                if user != i and device.name not in [other.name for other in config.ports[user].devices]:
+                    yield ("port", i, "device"), f"must not use interface {name}, which port[{user}] uses"
         for j, lcore in enumerate(port.lcores):
             if lcore not in config.fastpath.lcores:
                 known = ", ".join(map(str, config.fastpath.lcores))
@@ -69,6 +70,45 @@ def check_ports(config: Config, topology: Topology) -> Found:
         if port.mtu < 1280 and any(address.version == 6 for address in port.addresses):
             yield ("port", i, "mtu"), "must be at least 1280 on a port with an IPv6 address"
     yield from _overlaps(config, topology)
+
+
+def check_sub_interfaces(config: Config) -> Found:
+    """A port has a device or a parent; a sub-interface has a VLAN of its own there, and nothing that is its parent's."""
+    above: dict[str, Port] = {}
+    for i, port in enumerate(config.ports):
+        if (port.device is None) == (port.parent is None):
+            yield ("port", i, "device"), "must be given, or else parent and vlan: one of the two"
+        elif port.parent is None:
+            yield from _only_with_parent(i, port)
+        else:
+            for key, allowed in _sub_interface(port, port.parent, above):
+                yield ("port", i, key), allowed
+        if port.device is not None:
+            above[port.name] = port
+    yield from _repeated(
+        (("port", i, "vlan"), (port.parent, port.outer_vlan, port.vlan))
+        for i, port in enumerate(config.ports)
+        if port.parent is not None and port.vlan is not None
+    )
+
+
+def _only_with_parent(i: int, port: Port) -> Found:
+    for key in ("vlan", "outer_vlan"):
+        if getattr(port, key) is not None:
+            yield ("port", i, key), "must be absent without parent"
+
+
+def _sub_interface(port: Port, parent: str, above: Mapping[str, Port]) -> Iterator[tuple[str, str]]:
+    """What is wrong with one, by key."""
+    if port.vlan is None:
+        yield "vlan", "must be given for a port with a parent"
+    if parent not in above:
+        yield "parent", f"must be a port with a device, listed before: {', '.join(above) or 'there is none'}"
+    elif port.mtu > above[parent].mtu:
+        yield "mtu", f"must be at most that of {parent}, {above[parent].mtu}"
+    for key in ("mac", "lcores"):
+        if key in port.model_fields_set:
+            yield key, "must be absent: a port with a parent has its parent's"
 
 
 def _overlaps(config: Config, topology: Topology) -> Found:
@@ -201,7 +241,7 @@ def check_table(config: Config) -> Found:
 def contradictions(config: Config) -> Found:
     """All that contradicts something else in a configuration."""
     topology = Topology.of(config)
-    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_table, check_policies)
+    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_sub_interfaces, check_table, check_policies)
     with_links: tuple[Callable[[Config, Topology], Found], ...] = (
         check_ports,
         check_routes,

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from dpdkrouter.config.schema import Config
+    from dpdkrouter.config.schema import Config, Port
 
 MBUF_OVERHEAD_BYTES = 128 + 64 + 64  # struct rte_mbuf, the pool's object header, alignment
 HEADROOM_BYTES = 128  # RTE_PKTMBUF_HEADROOM
 FRAME_OVERHEAD_BYTES = 14 + 8 + 4  # Ethernet, two VLAN tags, FCS, which some devices write too
+TAG_BYTES = 4
 MIN_DATA_ROOM_BYTES = 2048 + HEADROOM_BYTES
 PAGE_BYTES = 4096
 MAX_MBUFS = 262_143  # 2^18 - 1: a pool's ring holds 2^n - 1 without waste
@@ -34,7 +35,7 @@ def eal_arguments(config: Config, cpus: Iterable[int], node: int | None = None) 
     fastpath = config.fastpath
     lcores = [f"0@({','.join(map(str, sorted(cpus)))})"]
     lcores += [f"{slot}@{cpu}" for slot, cpu in enumerate(fastpath.lcores, start=1)]
-    devices = [port.device for port in config.ports]
+    devices = config.devices
     pci = [device.eal_argument for device in devices if device.is_pci]
     arguments = [
         "--lcores",
@@ -80,6 +81,13 @@ def polling_slots(
     return near or list(range(1, len(lcores) + 1))
 
 
+def frame_mtu(config: Config, port: Port) -> int:
+    """What the device of a port with sub-interfaces must take, in bytes: devices leave room for one tag beyond their MTU,
+    and a second tag is in the packet for them. 0: the port has none."""
+    within = [one.mtu + (TAG_BYTES if one.outer_vlan else 0) for one in config.ports if one.parent == port.name]
+    return max(port.mtu, *within) if within else 0
+
+
 def data_room_bytes(config: Config) -> int:
     """Room for the largest frame of any port in one mbuf: headroom, and a whole number of KiB, to which some devices
     round a buffer's size down."""
@@ -105,5 +113,5 @@ def idle(config: Config) -> int:
     """`fastpath.idle`; auto: sleep when every port is a vdev, where polling only takes the CPU from the peers."""
     chosen = config.fastpath.idle
     if chosen == "auto":
-        chosen = "poll" if any(port.device.is_pci for port in config.ports) else "sleep"
+        chosen = "poll" if any(device.is_pci for device in config.devices) else "sleep"
     return IDLE[chosen]

@@ -21,6 +21,7 @@ from dpdkrouter.config.runtime import Machine
 from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
+    frame_mtu,
     idle,
     mbuf_count,
     memory_node,
@@ -35,7 +36,9 @@ from fastpath._build import BUILD_ID, VARIANTS
 from fastpath.router import Router
 
 if TYPE_CHECKING:
-    from dpdkrouter.config.schema import Config
+    from collections.abc import Mapping
+
+    from dpdkrouter.config.schema import Config, Port
 
 log = logging.getLogger("fastpath")
 
@@ -64,7 +67,7 @@ class FastPath:
         self._paths = InstancePaths.of(config)
         self._stop = False
         self._next: dict[str, float] = {}
-        self._links = KernelLinks({number: port.device.interfaces for number, port in enumerate(config.ports)})
+        self._links = KernelLinks({number: config.interfaces(port) for number, port in enumerate(config.ports)})
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
@@ -109,11 +112,18 @@ class FastPath:
             idle(config),
         )
         nodes = nodes_of(config.fastpath.lcores)
+        numbers: dict[str, int] = {}
         for port in config.ports:
+            if port.device is None:
+                numbers[port.name] = self._open_sub_interface(port, numbers)
+                continue
             mac = bytes.fromhex((port.mac or "").replace(":", ""))
             near = self._router.device_node(port.device.name)
             slots = polling_slots(port.lcores, config.fastpath.lcores, nodes, near)
-            number = self._router.open_port(port.name, port.device.name, port.mtu, mac, slots, bool(port.lcores))
+            number = self._router.open_port(
+                port.name, port.device.name, port.mtu, mac, slots, bool(port.lcores), frame_mtu(config, port)
+            )
+            numbers[port.name] = number
             log.info(
                 "port %s: %s is open as port %d, MAC %s",
                 port.name,
@@ -121,6 +131,16 @@ class FastPath:
                 number,
                 self._router.mac(number).hex(":"),
             )
+
+    def _open_sub_interface(self, port: Port, numbers: Mapping[str, int]) -> int:
+        assert port.parent is not None
+        assert port.vlan is not None
+        number = self._router.open_sub_interface(
+            port.name, numbers[port.parent], port.vlan, port.outer_vlan or 0, port.mtu
+        )
+        within = f" within VLAN {port.outer_vlan}" if port.outer_vlan else ""
+        log.info("port %s: VLAN %d%s of %s is open as port %d", port.name, port.vlan, within, port.parent, number)
+        return number
 
     def _await_routes(self) -> bool:
         """Bind the route segment; waits for the control process to make it. False when asked to stop."""

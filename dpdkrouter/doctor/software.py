@@ -89,7 +89,7 @@ def _namespaces(subject: Subject) -> Finding:
 
 def _elsewhere(subject: Subject) -> Iterator[Finding]:
     """What the run-time checks find that no other finding is about: listeners, groups, interfaces of vdevs."""
-    hardware = {f"port[{i}].device" for i, port in enumerate(subject.config.ports) if port.device.is_pci}
+    hardware = {f"port[{i}].device" for i, port in enumerate(subject.config.ports) for d in port.devices if d.is_pci}
     problems = check_runtime(
         subject.config, machine=subject.machine, segment_bytes=subject.segment_bytes, root=subject.kernel.root
     )

@@ -47,7 +47,7 @@ class Subject:
     @property
     def pci_ports(self) -> dict[str, str]:
         """Address by name, of the configuration's ports that are PCI devices."""
-        return {port.name: port.device.name for port in self.config.ports if port.device.is_pci}
+        return {port.name: d.name for port in self.config.ports for d in port.devices if d.is_pci}
 
 
 def read_dpdk() -> Dpdk:

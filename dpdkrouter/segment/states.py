@@ -62,6 +62,9 @@ class PortState:
     offloads: str  # of the device's, those in use
     mtu: int
     numa: int | None
+    parent: str  # of a sub-interface: the port whose device it shares; empty: it has its own
+    vlan: int  # of a sub-interface, else 0
+    outer_vlan: int  # of one within another VLAN, else 0
     rx_missed: int
     rx_errors: int
     rx_no_mbuf: int

@@ -162,10 +162,16 @@ cdef class StatsReader:
             link_up=s.link_up != 0, speed_mbps=s.speed_mbps, link_changes=s.link_changes, rx_queues=s.rx_queues,
             tx_queues=s.tx_queues, rx_lcores=self.rx_lcores(s), rss=text(s.rss, sizeof(s.rss)),
             offloads=text(s.offloads, sizeof(s.offloads)), mtu=s.mtu, numa=None if s.numa == DR_NO_NUMA else s.numa,
-            rx_missed=count(&s.rx_missed),
+            parent=self.parent(s), vlan=s.vlan, outer_vlan=s.outer_vlan, rx_missed=count(&s.rx_missed),
             rx_errors=count(&s.rx_errors), rx_no_mbuf=count(&s.rx_no_mbuf), tx_errors=count(&s.tx_errors),
             rx_packets=rx_packets, rx_bytes=rx_bytes, tx_packets=tx_packets, tx_bytes=tx_bytes, tx_drops=tx_drops,
             injected=injected, originated=originated, fragments=fragments)
+
+    cdef object parent(self, const dr_port_state *s):
+        """The name of the port whose device a sub-interface shares."""
+        if not 0 < s.parent <= self.port_slots():
+            return ""
+        return text(self.stats.port[s.parent - 1].name, sizeof(s.name))
 
     cdef object rx_lcores(self, const dr_port_state *s):
         """The CPU that polls each RX queue."""

@@ -16,7 +16,9 @@ cdef extern from "rte_ethdev.h" nogil:
     const uint64_t RTE_ETH_RSS_TCP
     const uint64_t RTE_ETH_RSS_UDP
     const uint64_t RTE_ETH_RX_OFFLOAD_RSS_HASH
+    const uint64_t RTE_ETH_RX_OFFLOAD_VLAN_STRIP
     const uint64_t RTE_ETH_TX_OFFLOAD_MULTI_SEGS
+    const uint64_t RTE_ETH_TX_OFFLOAD_VLAN_INSERT
     const uint32_t RTE_ETH_SPEED_NUM_UNKNOWN
     struct rte_eth_rxmode:
         int mq_mode

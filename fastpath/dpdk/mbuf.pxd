@@ -9,6 +9,9 @@ cdef extern from "rte_mempool.h" nogil:
 
 cdef extern from "rte_mbuf.h" nogil:
     const uint64_t RTE_MBUF_F_RX_RSS_HASH
+    const uint64_t RTE_MBUF_F_RX_VLAN
+    const uint64_t RTE_MBUF_F_RX_VLAN_STRIPPED
+    const uint64_t RTE_MBUF_F_TX_VLAN
     enum:
         RTE_MBUF_DEFAULT_BUF_SIZE
         RTE_PKTMBUF_HEADROOM
@@ -19,6 +22,7 @@ cdef extern from "rte_mbuf.h" nogil:
         uint16_t nb_segs
         uint32_t pkt_len
         uint64_t ol_flags
+        uint16_t vlan_tci
         void *buf_addr
         rte_mbuf *next
     rte_mempool *rte_pktmbuf_pool_create(const char *name, unsigned int n, unsigned int cache_size,

@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 1u
-#define DR_STATS_VERSION 4u
+#define DR_STATS_VERSION 5u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -204,8 +204,10 @@ struct dr_port_state { /* owner: host thread, a few times a second */
     uint32_t link_changes;
     uint16_t rx_queues, tx_queues, mtu, numa;
     uint64_t rx_missed, rx_errors, rx_no_mbuf, tx_errors; /* the device's own counts */
-    char rss[24], offloads[32];     /* what the device does: the headers that it hashes, the offloads in use */
+    char rss[24], offloads[64];     /* what the device does: the headers that it hashes, the offloads in use */
     uint8_t rx_slot[DR_RX_SLOTS];   /* of the first RX queues: the worker that polls it */
+    uint16_t parent;                /* of a sub-interface: 1 + the port whose device it shares; 0: it has its own */
+    uint16_t vlan, outer_vlan;      /* of a sub-interface; outer_vlan 0: one tag */
 };
 
 struct dr_resolve_request { uint64_t seq; uint8_t family; uint8_t port; uint8_t reserved[6]; uint8_t address[16]; };

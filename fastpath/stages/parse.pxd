@@ -14,6 +14,7 @@ from fastpath.lookup6 cimport lookup6_prefetch
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.parse4 cimport hops4, parse4, plain4
 from fastpath.stages.parse6 cimport IPV6_HEADER, hops6, parse6, plain6
+from fastpath.stages.tags cimport begins_tag, keep, untag
 from fastpath.state cimport (ETHER, HOP4, HOP6, KIND_RECEIVED, VERDICT_OK, VERDICT_OK6, VERDICT_PUNT, burst, lanes,
                              to_slow, worker)
 
@@ -145,7 +146,13 @@ cdef inline void take_others(worker *w, burst *b, uint32_t n, uint64_t mac) noex
     for i in range(n):
         m = b.rx.pkt[i]
         frame = b.rx.frame[i]
-        verdict = packet_verdict(b, m, mac)
+        verdict = VERDICT_OK
+        if b.kind == KIND_RECEIVED and m.data_len >= ETHER and begins_tag(frame):
+            verdict = untag(m)
+            keep(b, i, m)
+            frame = b.rx.frame[i]
+        if verdict == VERDICT_OK:
+            verdict = packet_verdict(b, m, mac)
         if verdict == VERDICT_OK:
             copy_one(&b.v4, b.n4, &b.rx, i)
             b.v4.hop[b.n4] = 0

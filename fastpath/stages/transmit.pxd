@@ -7,6 +7,7 @@ from fastpath.dpdk.ethdev cimport rte_eth_tx_burst
 from fastpath.dpdk.mbuf cimport rte_mbuf, rte_pktmbuf_free_bulk
 from fastpath.dpdk.ring cimport rte_ring_dequeue_burst, rte_ring_enqueue_burst
 from fastpath.layout cimport dr_port_counters
+from fastpath.stages.tags cimport put_on
 from fastpath.state cimport BURST, PORTS, burst, lanes, tx_buffer, worker
 
 cdef extern from *:
@@ -24,15 +25,17 @@ cdef enum:
 cdef inline void send_packets(worker *w, uint32_t port, rte_mbuf **pkt, uint32_t n, uint32_t octets) noexcept nogil:
     cdef int queue = w.tx[port].queue
     cdef dr_port_counters *c = &w.stats.port[port]
-    cdef uint32_t sent, i
+    cdef uint32_t sent, i, ready = n
     cdef uint64_t unsent_bytes = 0
     if queue < 0:
         sent = rte_ring_enqueue_burst(w.router.port[port].handover, <void * const *>pkt, n, NULL)
     else:
-        sent = rte_eth_tx_burst(w.router.port[port].dev, <uint16_t>queue, pkt, <uint16_t>n)
+        if w.router.port[port].parent != PORTS:
+            ready = put_on(w.router, port, pkt, n)
+        sent = rte_eth_tx_burst(w.router.port[port].dev, <uint16_t>queue, pkt, <uint16_t>ready)
     if sent < n:
         for i in range(sent, n):
-            unsent_bytes += pkt[i].pkt_len
+            unsent_bytes += pkt[i].pkt_len - (w.router.port[port].tag_bytes if i < ready and queue >= 0 else 0)
         rte_pktmbuf_free_bulk(&pkt[sent], n - sent)
         c.tx_drops += n - sent
     if queue >= 0:

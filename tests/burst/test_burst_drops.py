@@ -50,6 +50,7 @@ CASES: dict[str, list[bytes]] = {
         bytes.fromhex("333300000001") + GOOD6[6:],
     ],
     "ethertype_unsupported": [ethernet(0, bytes(46), kind) for kind in (0x0000, 0x05DC, 0x8100, 0x8847, 0x88CC)],
+    "vlan_unknown": [ethernet(0, bytes([0, 9, 8, 0]) + GOOD4[14:], kind) for kind in (0x8100, 0x88A8)],
     "ipv4_truncated": [GOOD4[: 14 + n] for n in (0, 1, 19)],
     "ipv4_version": [damaged(GOOD4, 0, first) for first in (0x05, 0x35, 0x55, 0x65)],
     "ipv4_header_length": [damaged(GOOD4, 0, 0x44), damaged(GOOD4, 0, 0x40), damaged(GOOD4[:34], 0, 0x46)],
@@ -103,8 +104,8 @@ def test_drop(plane: Plane, tmp_path: Path, reason: str) -> None:
     if reason in STATES:
         STATES[reason](plane)
     elif reason == "frame_truncated":
-        result = capture.run("drop", tmp_path, [GOOD4[:13], GOOD6[:1]])
-        alone(result.moved, reason, 2)
+        result = capture.run("drop", tmp_path, [GOOD4[:13], GOOD6[:1], GOOD4[:12] + b"\x81\0\0"])
+        alone(result.moved, reason, 3)
     else:
         frames = CASES[reason]
         alone(plane.send(0, frames).moved, reason, len(frames))

@@ -48,16 +48,21 @@ class Plane:
         mtus: tuple[int, ...] = (1500, 1500, 1300),
         hugepages: bool = True,
         whole: bool = False,
+        subs: tuple[tuple[int, int, int], ...] = (),
     ) -> None:
-        """whole: devices of one queue that pass IPv4 fragments as they are."""
+        """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`."""
         self._stack = ExitStack()
-        self._mtus = mtus
-        self.wires = Wires(name, len(mtus))
+        self._mtus = mtus + (1500,) * len(subs)
+        self._line = [*range(len(mtus)), *(parent for parent, _, _ in subs)]  # the wire of each port
+        self.wires = Wires(name, len(mtus), subs=len(subs))
         devices = tuple(
             self.wires.whole_device(port) if whole else self.wires.device(port, f"qpairs={port + 1}")
             for port in range(len(mtus))
         )
-        settings = Settings(instance(name), devices, lcores=lcores, simd=simd, mtus=mtus, hugepages=hugepages)
+        settings = Settings(
+            instance(name), devices, lcores=lcores, simd=simd, mtus=self._mtus, hugepages=hugepages, subs=subs
+        )
         self._folder = folder
         self._settings = settings
         self.process: FastPathProcess
@@ -94,7 +99,7 @@ class Plane:
     def _twins_open(self) -> bool:
         """Each opened twin is a descriptor of /dev/net/tun; host0 is one more."""
         fds = [link.readlink() for link in Path(f"/proc/{self.process.pid}/fd").iterdir()]
-        return sum(str(link) == "/dev/net/tun" for link in fds) == self.wires.ports + 1
+        return sum(str(link) == "/dev/net/tun" for link in fds) == len(self._mtus) + 1
 
     def restart(self) -> None:
         """kill -9, and a new process on the same segment."""
@@ -169,7 +174,9 @@ class Plane:
         before = self.counters.snapshot()
         act()
         after = self.settle(until, before)
-        sent = [b.tx - a.tx for a, b in zip(before.ports, after.ports, strict=True)]
+        sent = [0] * len(self.wires.far)
+        for line, a, b in zip(self._line, before.ports, after.ports, strict=True):
+            sent[line] += b.tx - a.tx
         out: list[list[bytes]] = [[] for _ in sent]
 
         def arrived() -> bool:

@@ -41,6 +41,7 @@ class Settings:
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
+    subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
 
     def toml(self, namespace: str) -> str:
         def quoted(words: tuple[str, ...]) -> str:
@@ -62,6 +63,16 @@ class Settings:
             mtu = self.mtus[number] if self.mtus else 1500
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
+        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
+            mtu = self.mtus[number] if self.mtus else 1500
+            lines += [
+                "[[port]]",
+                f'name = "port{number}"',
+                f'parent = "port{parent}"',
+                f"vlan = {vlan}",
+                f"mtu = {mtu}",
+            ]
+            lines += [f"outer_vlan = {outer}"] if outer else []
         return "\n".join(lines) + "\n"
 
 

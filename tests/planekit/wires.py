@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _ETH_P_ALL = 3
 _SOL_PACKET = 263
+_PACKET_AUXDATA = 8
+_STATUS_VLAN, _STATUS_TPID = 0x10, 0x40
 _PACKET_IGNORE_OUTGOING = 23
 _SO_RCVBUFFORCE = 33
 _SO_SNDBUFFORCE = 32
@@ -61,7 +64,8 @@ class RawSocket:
         frames = []
         while True:
             try:
-                frames.append(self._socket.recv(65536))
+                frame, said, _, _ = self._socket.recvmsg(65536, 64)
+                frames.append(_with_tag(frame, said))
             except BlockingIOError:
                 return frames
             except OSError as error:
@@ -72,9 +76,20 @@ class RawSocket:
         self._socket.close()
 
 
+def _with_tag(frame: bytes, said: list[tuple[int, int, bytes]]) -> bytes:
+    """The frame as it was on the wire: the kernel takes the outer tag off and tells it beside (packet(7))."""
+    for level, kind, data in said:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
+            status, *_, tci, tpid = struct.unpack("=IIIHHHH", data[:20])
+            if status & _STATUS_VLAN:
+                return frame[:12] + struct.pack(">HH", tpid if status & _STATUS_TPID else 0x8100, tci) + frame[12:]
+    return frame
+
+
 def _packet_socket(interface: str) -> socket.socket:
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     raw.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    raw.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     raw.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
     raw.bind((interface, _ETH_P_ALL))
@@ -85,9 +100,11 @@ def _packet_socket(interface: str) -> socket.socket:
 class Wires:
     """A context manager. `far[p]` is the raw socket opposite port p, `twin[p]` one on its TAP, `host0` on the TUN."""
 
-    def __init__(self, name: str, ports: int, mtu: int = 1500) -> None:
+    def __init__(self, name: str, ports: int, mtu: int = 1500, subs: int = 0) -> None:
+        """subs: how many more ports have a twin, but no wire."""
         self._namespace = Namespace(f"fr{name}")
         self.ports = ports
+        self._twins = ports + subs
         self._mtu = mtu
         self._keepers: list[int] = []
         self.far: list[RawSocket] = []
@@ -121,10 +138,10 @@ class Wires:
             for port in range(self.ports):
                 self._pair(port)
             self._keepers = run_in(self.namespace, self._make_twins)
-            for name in [f"port{port}" for port in range(self.ports)] + [HOST_DEVICE]:
+            for name in [f"port{port}" for port in range(self._twins)] + [HOST_DEVICE]:
                 namespace.run("ip", "link", "set", name, "mtu", str(self._mtu), "up")
             self.far = [RawSocket(self.namespace, f"far{port}") for port in range(self.ports)]
-            self.twin = [RawSocket(self.namespace, f"port{port}") for port in range(self.ports)]
+            self.twin = [RawSocket(self.namespace, f"port{port}") for port in range(self._twins)]
             self.host0 = RawSocket(self.namespace, HOST_DEVICE)
         except BaseException:
             self.__exit__(None, None, None)
@@ -139,7 +156,7 @@ class Wires:
             namespace.run("ip", "link", "set", f"{end}{port}", "txqueuelen", "10000")
 
     def _make_twins(self) -> list[int]:
-        keepers = [open_keeper(f"port{port}", Kind.TAP, carrier=True) for port in range(self.ports)]
+        keepers = [open_keeper(f"port{port}", Kind.TAP, carrier=True) for port in range(self._twins)]
         return [*keepers, open_keeper(HOST_DEVICE, Kind.TUN, carrier=True)]
 
     def __exit__(

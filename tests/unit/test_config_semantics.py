@@ -420,3 +420,30 @@ def test_own_addresses_and_prefix_ends() -> None:
     v4, v6 = config.ports[0].addresses
     assert end_of_subnet(v4.network.broadcast_address, v4.network) == "broadcast"
     assert end_of_subnet(v6.network.broadcast_address, v6.network) is None
+
+
+SUB = '[[port]]\nname = "a.5"\nparent = "a"\nvlan = 5\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "says"),
+    [
+        ('[[port]]\nname = "c"\n', 1, "port[2].device", "must be given, or else parent"),
+        (SUB + 'device = "net_null0"\n', 5, "port[2].device", "one of the two"),
+        ('[[port]]\nname = "c"\ndevice = "net_null0"\nvlan = 5\n', 4, "port[2].vlan", "absent without parent"),
+        (SUB.replace("vlan = 5\n", ""), 1, "port[2].vlan", "must be given for a port with a parent"),
+        (SUB.replace('"a"', '"z"'), 3, "port[2].parent", "listed before: a, b"),
+        (SUB + "mtu = 1501\n", 5, "port[2].mtu", "at most that of a, 1500"),
+        (SUB + "lcores = [0]\n", 5, "port[2].lcores", "has its parent's"),
+        (SUB + SUB.replace("a.5", "a.6"), 8, "port[3].vlan", "listed once, but is port[2].vlan too"),
+    ],
+)
+def test_sub_interfaces(text: str, line: int, key: str, says: str) -> None:
+    where = added(text)
+    assert (where[0], where[1]) == (line, key)
+    assert says in where[3]
+
+
+def test_sub_interfaces_of_one_vlan_in_different_outer_ones() -> None:
+    outer = SUB.replace("a.5", "a.9.5") + "outer_vlan = 9\n"
+    assert found(BASE + SUB + outer) == []

@@ -448,7 +448,6 @@ def test_an_unknown_table_is_refused() -> None:
     ("line", "key", "table_line"),
     [
         (14, "port[0].name", 13),
-        (15, "port[0].device", 13),
         (20, "route[0].prefix", 19),
         (24, "neighbor[0].port", 23),
         (25, "neighbor[0].address", 23),
