@@ -191,7 +191,7 @@ def _ports() -> list[dict[str, Any]]:
 @port_app.command("show")
 def port_show(as_json: AsJson = False) -> None:
     """Show the ports: driver, MAC, link, MTU, the description when the control process answers; which lcore polls each
-    RX queue, what the device hashes to spread packets over them, and its offloads in use."""
+    RX queue, what the device hashes to spread packets over them, and its offloads in use; VLANs of sub-interfaces."""
     ports = _ports()
     try:
         descriptions = chosen.api().call("status").get("descriptions", {})
@@ -235,6 +235,14 @@ def port_show(as_json: AsJson = False) -> None:
         ],
         numbers=("numa",),
     )
+    subs = [p for p in ports if p["parent"]]
+    if subs:
+        render.line("")
+        render.rows(
+            ("port", "parent", "vlan", "outer vlan"),
+            [(p["name"], p["parent"], p["vlan"], p["outer_vlan"] or "-") for p in subs],
+            numbers=("vlan", "outer vlan"),
+        )
 
 
 @port_app.command("stats")
