@@ -30,7 +30,7 @@ cdef enum:
     DESCRIPTORS = 1024
 
 # Their drivers put tags on in rte_eth_tx_prepare() alone, or have members that do: workers do it there.
-TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
+_TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
 
 log = logging.getLogger("fastpath")
 
@@ -90,7 +90,7 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint in
         conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS
     if tagged:
         conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_STRIP
-        if driver not in TAGS_WHEN_PREPARED:
+        if driver not in _TAGS_WHEN_PREPARED:
             conf.txmode.offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_VLAN_INSERT
     out.rx_offloads = conf.rxmode.offloads
     out.tx_offloads = conf.txmode.offloads

@@ -126,8 +126,14 @@ class Router:
             process.wait()
 
     def alive(self) -> bool:
-        """False when `dpdkrouter run` gave up."""
-        return self._process is not None and self._process.poll() is None
+        """False when `dpdkrouter run` gave up.
+
+        By waitid, not poll(): a signal's exception in the middle of a poll() leaves its lock taken, and stop() would
+        wait for ever.
+        """
+        if self._process is None:
+            return False
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     @property
     def pid(self) -> int:
