@@ -21,6 +21,9 @@ cdef extern from "dr_layout.h" nogil:
         DR_IPV4_EXTENDED
         DR_IPV4_ROOT_BITS
         DR_IPV6_ROOT_BITS
+        DR_IPV6_OTHER_BITS
+        DR_IPV6_GLOBAL
+        DR_IPV6_ROOT
         DR_IPV6_STRIDE
         DR_IPV6_UNIT
         DR_IF_CONFIGURED

@@ -9,7 +9,7 @@ from dpdkrouter.config.schema import Config
 MIB = 1 << 20
 IPV4_ROOT_BYTES = 2 << 24
 IPV4_DEPTH_BYTES = 1 << 24  # writer's: the prefix length behind each root entry
-IPV6_ROOT_BYTES = 4 << 20
+IPV6_ROOT_BYTES = 4 * ((1 << 21) + (1 << 12))
 BLOCK_BYTES = 256 * (2 + 1) + 8  # an extended block: entries, depths, owner
 BUCKETS_BYTES = 256 * 2
 ADJACENCY_BYTES = 64

@@ -15,7 +15,7 @@
 
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
-#define DR_ROUTE_VERSION 1u
+#define DR_ROUTE_VERSION 2u
 #define DR_STATS_VERSION 5u
 
 #define DR_LINE 64
@@ -104,12 +104,17 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_IPV4_EXTENDED 0x8000u
 #define DR_IPV4_ROOT_BITS 24
 
-/* ipv6_root: uint32[2^20] of entries; ipv6_trie: nodes in 16-byte units.
+/* ipv6_root: uint32 entries: 2^21 by the first 24 bits of an address in 2000::/3, then 2^12 by the first 12 of any other
+ * (those of 2000::/3 are there, and are not read); ipv6_trie: nodes in 16-byte units.
  * entry: bit 31 clear: leaf, bits 0-14 group id, bit 15 clear, bits 16-23 prefix length of its owner (0 with group 0: none).
  *        bit 31 set: child node, bits 0-30 offset in 16-byte units (unit 0 is never used).
  * node: uint64 starts (bit i: a new run starts at slot i; bit 0 always set), then uint32 entry[popcount(starts)].
- * A child's entry is a run of its own. Slots: 6 bits of the address below the root's 20. */
-#define DR_IPV6_ROOT_BITS 20
+ * A child's entry is a run of its own. Slots: 6 bits of the address below the root's 24 or 12; of the deepest node, which
+ * has two bits left, those and four that are zero. */
+#define DR_IPV6_ROOT_BITS 24
+#define DR_IPV6_OTHER_BITS 12
+#define DR_IPV6_GLOBAL (1u << 21) /* entries for 2000::/3 */
+#define DR_IPV6_ROOT (DR_IPV6_GLOBAL + (1u << DR_IPV6_OTHER_BITS))
 #define DR_IPV6_STRIDE 6
 #define DR_IPV6_CHILD 0x80000000u
 #define DR_IPV6_UNIT 16
