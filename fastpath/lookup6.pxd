@@ -1,17 +1,17 @@
-"""IPv6 lookup: 24 bits of 2000::/3 direct (12 of the rest), then nodes of 6 bits whose 64 slots are runs of equal entries.
+"""IPv6 lookup: 24 bits of 2000::/3 direct (12 of the rest), then nodes of 6 bits whose slots are runs of equal entries.
 
 A node is a bitmap of the slots where a run starts and one entry a run: popcount of the bits up to the slot
 gives the entry (the idea of Poptrie, Asai and Ohara 2015, written from the paper). A level costs one line, or
 two where a node crosses a line's end, so a burst goes down level by level: each lane's node is prefetched a pass before
-it is read. Destinations outside 2000::/3 are few and go down by themselves. docs/performance.md has what was measured against it: wider
-strides, range nodes, gathers. A node is immutable but for single stores to its entries, and is
+it is read. Destinations outside 2000::/3 are few and go down by themselves. docs/performance.md has what was measured
+against it: wider strides, range nodes, gathers. A node is immutable but for single stores to its entries, and is
 reached by one store.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastpath.atomic cimport dr_load_acquire_32
 from fastpath.layout cimport (DR_IPV6_CHILD, DR_IPV6_GLOBAL, DR_IPV6_OTHER_BITS, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE,
-                             DR_IPV6_UNIT)
+                              DR_IPV6_UNIT)
 from fastpath.tables cimport tables
 
 cdef extern from *:
@@ -115,8 +115,8 @@ cdef inline uint32_t descend(const tables *t, const uint8_t **node, uint8_t *lan
     return below >> 31
 
 
-cdef inline uint32_t start(const tables *t, const uint64_t *hi, const uint64_t *lo, const uint8_t **node, uint32_t *entry,
-                           int n) noexcept nogil:
+cdef inline uint32_t start(const tables *t, const uint64_t *hi, const uint64_t *lo, const uint8_t **node,
+                           uint32_t *entry, int n) noexcept nogil:
     """The root's entries, and for destinations outside 2000::/3 their leaves. Returns how many go on."""
     cdef int i
     cdef uint32_t going = 0

@@ -7,7 +7,7 @@ whole runs, and can always be changed in place, by single stores, without memory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastpath.layout cimport (DR_IPV6_CHILD, DR_IPV6_GLOBAL, DR_IPV6_OTHER_BITS, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE,
-                             DR_IPV6_UNIT)
+                              DR_IPV6_UNIT)
 from fastpath.lookup6 cimport is_global6
 
 cdef extern from *:
