@@ -265,11 +265,14 @@ cdef class Filters:
         return len(self.names) - 1
 
     def bind(self, port: int, number: int | None, policer: int | None) -> None:
-        """What filters a port; None: nothing does."""
+        """What filters a port; None: nothing does. No worker runs meanwhile."""
+        cdef uint64_t bit = <uint64_t>1 << <uint32_t>port
         self.all.list_of[port] = NONE if number is None else number
         self.all.policer_of[port] = NONE if policer is None else policer
         if number is not None or policer is not None:
-            self.r.filtered |= <uint64_t>1 << <uint32_t>port
+            self.r.filtered |= bit
+        else:
+            self.r.filtered &= ~bit
 
     cdef uint32_t place(self, str name, uint32_t count) except? 0xFFFFFFFF:
         """Where so many counters are free; they are set to 0."""

@@ -272,7 +272,8 @@ def test_what_hides_the_ports_is_denied(plane: Plane, family: int) -> None:
         assert not passes(plane, "permit", frame6(0, deep / UDP_DNS))
     assert not passes(plane, "permit", tiny)
     assert not passes(plane, "permit", over)
-    assert not passes(plane, "permit", packet(family, tcp[:4], **({"proto": 6} if family == 4 else {"nh": 6})))
+    short = packet(4, tcp[:4], proto=6) if family == 4 else packet(6, tcp[:4], nh=6)
+    assert not passes(plane, "permit", short)
 
 
 def test_upper_protocol_behind_extension_headers(plane: Plane) -> None:

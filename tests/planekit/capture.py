@@ -56,6 +56,7 @@ class Captured:
     out: list[list[bytes]]
     exit_code: int
     output: str
+    filters: dict[str, tuple[tuple[int, int], ...]]  # what ACLs and policers have counted
 
 
 def run(
@@ -89,6 +90,7 @@ def run(
             process.await_ready()
             counters = Counters(paths.stats)
             after = _finished(counters, len(frames), timeout, process)
+            counted = {one.name: one.counts for one in counters.reader.filters()}
             code = process.stop()
             empty = _zeroes(after)
             counters.close()
@@ -97,7 +99,7 @@ def run(
         paths.routes.unlink(missing_ok=True)
         paths.stats.unlink(missing_ok=True)
     out = [read_pcap(folder / f"out{n}.pcap") for n in range(len(MTUS))]
-    return Captured(Moved.between(empty, after), after, out, code, process.output())
+    return Captured(Moved.between(empty, after), after, out, code, process.output(), counted)
 
 
 def _finished(counters: Counters, frames: int, timeout: float, process: FastPathProcess) -> Snapshot:
