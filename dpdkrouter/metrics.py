@@ -89,6 +89,25 @@ SERIES = (
     ),
     Series("dpdkrouter_dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
     Series("dpdkrouter_punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
+    # ingress filters
+    Series("dpdkrouter_acl_packets_total", "counter", "Packets that a list has judged or counted.", ("acl",)),
+    Series("dpdkrouter_acl_bytes_total", "counter", "Bytes of packets that a list has judged or counted.", ("acl",)),
+    Series(
+        "dpdkrouter_acl_rule_packets_total",
+        "counter",
+        "Packets that a rule was the one for, in lists of at most 256 rules.",
+        ("acl", "rule"),
+    ),
+    Series(
+        "dpdkrouter_acl_rule_bytes_total",
+        "counter",
+        "Bytes that a rule was the one for, in lists of at most 256 rules.",
+        ("acl", "rule"),
+    ),
+    Series(
+        "dpdkrouter_policer_packets_total", "counter", "Packets by their colour; red is dropped.", ("policer", "color")
+    ),
+    Series("dpdkrouter_policer_bytes_total", "counter", "Bytes by their colour; red is dropped.", ("policer", "color")),
     # table and routes
     Series("dpdkrouter_table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
     Series(

@@ -15,6 +15,11 @@ cdef extern from "dr_layout.h" nogil:
         DR_NO_NUMA
         DR_STAGES
         DR_RESOLVE_RING
+        DR_FILTERS
+        DR_FILTER_NAME
+        DR_FILTER_NONE
+        DR_FILTER_ACL
+        DR_FILTER_POLICER
         DR_BURST_BUCKETS
         DR_PORT_SHIFT
         DR_ACTION_SHIFT
@@ -218,6 +223,16 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t head
         dr_resolve_request slot[256]
 
+    struct dr_filter_counter:
+        uint64_t packets
+        uint64_t bytes
+
+    struct dr_filter:
+        char name[32]
+        uint32_t kind
+        uint32_t first
+        uint32_t count
+
     struct dr_stats_header:
         uint64_t magic
         uint32_t version
@@ -235,9 +250,12 @@ cdef extern from "dr_layout.h" nogil:
         char build_id[64]
         uint64_t heartbeat_ns
         uint64_t ready
+        uint64_t filter_generation
+        uint32_t filter_counters
 
     struct dr_stats:
         dr_stats_header header
         dr_port_state port[32]
         dr_resolve_ring resolve
+        dr_filter filter[128]
         dr_lcore_stats lcore[33]

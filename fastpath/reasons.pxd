@@ -34,18 +34,21 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # by the port's list, and by its policer or a rule's
+    acl_deny = 28
+    policed = 29
     # punts
-    punt_policed = 28
-    punt_ring_full = 29
+    punt_policed = 30
+    punt_ring_full = 31
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    park_full = 32
+    next_hop_unresolved = 33
+    tap_full = 34
+    inject_loop = 35
+    inject_invalid = 36
+    originate_failed = 37
+    originate_policed = 38
 
 cpdef enum PuntClass:
     bgp = 0

@@ -31,15 +31,17 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    punt_policed = 28
-    punt_ring_full = 29
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    acl_deny = 28
+    policed = 29
+    punt_policed = 30
+    punt_ring_full = 31
+    park_full = 32
+    next_hop_unresolved = 33
+    tap_full = 34
+    inject_loop = 35
+    inject_invalid = 36
+    originate_failed = 37
+    originate_policed = 38
 
 class PuntClass(IntEnum):
     bgp = 0

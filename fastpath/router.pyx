@@ -251,6 +251,10 @@ cdef class Router:
         self.r.port[above].tagged = 1
         return 0
 
+    def address(self) -> int:
+        """Where what the workers read is, for fastpath.filters."""
+        return <size_t>self.r
+
     def worker_address(self, slot: int) -> int:
         """Where a worker's state is, for who takes its turns himself instead of start()."""
         return <size_t>self.worker_at(slot)

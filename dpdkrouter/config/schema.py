@@ -18,8 +18,10 @@ from dpdkrouter.config import rules
 from dpdkrouter.config.base import Table, array, short_form
 from dpdkrouter.config.bgp import MAX_MEMBERS, Bgp
 from dpdkrouter.config.devices import Device
+from dpdkrouter.config.filters import MAX_ACLS, MAX_POLICERS, Acl, Policer
 from dpdkrouter.config.locate import KeyPath, line_of
 from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
+from dpdkrouter.filters import values
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
@@ -61,6 +63,11 @@ class FastPath(Table):
         description="what a worker without packets does; interrupt: wait for its devices, which need RX interrupts; "
         "auto: sleep when every port is a vdev, else poll",
     )
+    filter_counters: Annotated[int, rules.whole(0, 1 << 22)] = Field(
+        4096,
+        description="room for counters of filters: one a rule, one a list, three a policer, and the largest list's twice; "
+        "16 bytes each for every worker",
+    )
     eal_args: Annotated[tuple[Annotated[str, rules.ARGUMENT], ...], array("strings")] = Field(
         (), description="appended to EAL's arguments"
     )
@@ -97,6 +104,12 @@ class Port(Table):
         (),
         description="of `fastpath.lcores`, those that poll the port: an RX queue each; "
         "default: those on its device's NUMA node, else all",
+    )
+    acl_in: Annotated[str | None, values.ACL_REFERENCE] = Field(
+        None, description="the acl that filters what the port receives; default: none"
+    )
+    policer_in: Annotated[str | None, values.POLICER_REFERENCE] = Field(
+        None, description="the policer of what the port receives, behind its acl; default: none"
     )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 
@@ -198,6 +211,12 @@ class Config(Table):
     )
     neighbors: Annotated[tuple[Neighbor, ...], array("tables: write [[neighbor]]")] = Field(
         (), alias="neighbor", description="static neighbours"
+    )
+    acls: Annotated[tuple[Acl, ...], array("tables: write [[acl]]", 0, MAX_ACLS)] = Field(
+        (), alias="acl", description="lists of rules that filter what ports receive"
+    )
+    policers: Annotated[tuple[Policer, ...], array("tables: write [[policer]]", 0, MAX_POLICERS)] = Field(
+        (), alias="policer", description="policers of ports and of rules"
     )
     bgp: Bgp | None = None
     table: TableSizes = Field(default_factory=lambda: TableSizes.model_validate({}))

@@ -7,6 +7,7 @@ contradiction between two entries is reported at the later one and names the fir
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from dpdkrouter.config.bgp import BgpNeighbor
+from dpdkrouter.config.filterchecks import check_filters
 from dpdkrouter.config.locate import KeyPath, render
 from dpdkrouter.config.policies import check_policies
 from dpdkrouter.config.rules import Address, Prefix, end_of_subnet
@@ -241,7 +242,13 @@ def check_table(config: Config) -> Found:
 def contradictions(config: Config) -> Found:
     """All that contradicts something else in a configuration."""
     topology = Topology.of(config)
-    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_sub_interfaces, check_table, check_policies)
+    alone: tuple[Callable[[Config], Found], ...] = (
+        check_repetition,
+        check_sub_interfaces,
+        check_table,
+        check_policies,
+        check_filters,
+    )
     with_links: tuple[Callable[[Config, Topology], Found], ...] = (
         check_ports,
         check_routes,

@@ -13,11 +13,13 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dpdkrouter.config.filterchecks import all_rules
 from dpdkrouter.config.numa import nodes_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.config.runtime import Machine
+from dpdkrouter.config.size import stats_segment_bytes
 from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
@@ -27,7 +29,9 @@ from dpdkrouter.dataplane.arguments import (
     memory_node,
     polling_slots,
 )
+from dpdkrouter.dataplane.filters import IngressFilters
 from dpdkrouter.dataplane.links import KernelLinks
+from dpdkrouter.dataplane.orders import OrderServer
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 from dpdkrouter.lock import InstanceLock
@@ -36,7 +40,7 @@ from fastpath._build import BUILD_ID, VARIANTS
 from fastpath.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dpdkrouter.config.schema import Config, Port
 
@@ -58,6 +62,11 @@ def choose_variant(wanted: str) -> str:
     return wanted
 
 
+def orders(filters: IngressFilters) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """What the process's socket takes."""
+    return {"acl_show": filters.show, "acl_replace": filters.replace, "acl_reload": filters.reload}
+
+
 class FastPath:
     """One run of the process. Everything happens on the calling thread."""
 
@@ -66,6 +75,7 @@ class FastPath:
         self._simd = simd
         self._paths = InstancePaths.of(config)
         self._stop = False
+        self._filters: IngressFilters | None = None
         self._next: dict[str, float] = {}
         self._links = KernelLinks({number: config.interfaces(port) for number, port in enumerate(config.ports)})
 
@@ -77,10 +87,14 @@ class FastPath:
             variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
-            stats = segment.create(self._paths.stats, segment.STATS_BYTES)
+            rules = all_rules(self._config)
+            stats = segment.create(self._paths.stats, stats_segment_bytes(self._config))
             stack.callback(stats.close)
             self._start_router(stats)
-            stack.callback(self._router.stop)
+            stack.callback(self._stop_router)
+            if self._config.acls or self._config.policers:
+                self._filters = IngressFilters(self._config, self._router, stats, rules)
+                stack.enter_context(OrderServer(self._paths.fastpath_socket, orders(self._filters)))
             self._router.describe(self._config.router.name, variant, eal.version(), BUILD_ID)
             stats.publish()
             stack.callback(self._paths.stats.unlink, missing_ok=True)
@@ -92,6 +106,11 @@ class FastPath:
             log.info("stopping")
         eal.cleanup()
         return 0
+
+    def _stop_router(self) -> None:
+        self._router.stop()
+        if self._filters is not None:
+            self._filters.close()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stop = True

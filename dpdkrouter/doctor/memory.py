@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.config.numa import free_pages_by_node, home, pool, workers_by_node
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
-from dpdkrouter.config.runtime import MIB, STATS_BYTES, held_bytes, needed_pages
+from dpdkrouter.config.runtime import MIB, held_bytes, needed_pages
+from dpdkrouter.config.size import stats_segment_bytes
 from dpdkrouter.doctor.findings import Finding, State
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def computed(subject: Subject) -> str:
     parts = {
         f"fastpath.memory_mib = {config.fastpath.memory_mib}": config.fastpath.memory_mib * MIB,
         "the route segment of [table]": subject.segment_bytes(config),
-        "the stats segment": STATS_BYTES,
+        "the stats segment": stats_segment_bytes(config),
     }
     return ", ".join(f"{-(-size // page)} for {name}" for name, size in parts.items())
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-STAGES = ("receive", "parse", "lookup4", "lookup6", "choose", "rewrite", "dispose", "transmit")
+STAGES = ("receive", "parse", "filter", "lookup4", "lookup6", "choose", "rewrite", "dispose", "transmit")
 """The pipeline's stages in the order of fastpath/stages/profile.pxd."""
 
 
@@ -77,3 +77,12 @@ class PortState:
     injected: int
     originated: int
     fragments: int  # beyond the first of a packet
+
+
+@dataclass(frozen=True, slots=True)
+class FilterState:
+    """An ACL or a policer."""
+
+    name: str
+    policer: bool
+    counts: tuple[tuple[int, int], ...]  # packets, bytes: of an ACL's rules, then its default; green, yellow, red

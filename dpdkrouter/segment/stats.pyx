@@ -11,14 +11,15 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64, dr_load_relaxed_64
-from fastpath.layout cimport (DR_BURST_BUCKETS, DR_MAX_LCORES, DR_MAX_PORTS, DR_NO_NUMA, DR_RESOLVE_RING,
-                              DR_RX_SLOTS, dr_lcore_stats, dr_port_counters, dr_port_state, dr_resolve_request,
+from fastpath.layout cimport (DR_BURST_BUCKETS, DR_FILTER_NONE, DR_FILTER_POLICER, DR_FILTERS, DR_MAX_LCORES,
+                              DR_MAX_PORTS, DR_NO_NUMA, DR_RESOLVE_RING, DR_RX_SLOTS, dr_filter, dr_filter_counter,
+                              dr_lcore_stats, dr_port_counters, dr_port_state, dr_resolve_request,
                               dr_stats, dr_stats_header)
 from fastpath.segment cimport Mapping
 
 from dpdkrouter.errors import SegmentError
 from dpdkrouter.segment.states import STAGES as _STAGES
-from dpdkrouter.segment.states import Header, LcoreState, PortState
+from dpdkrouter.segment.states import FilterState, Header, LcoreState, PortState
 from fastpath.reasons import DropReason, PuntClass
 from fastpath.segment import STATS as _STATS
 from fastpath.segment import attach
@@ -203,6 +204,37 @@ cdef class StatsReader:
         for slot in range(self.lcore_slots()):
             total += count(&self.stats.lcore[slot].punts[kind])
         return total
+
+    # -- ingress filters --
+
+    def filters(self) -> tuple:
+        """What the ACLs and policers have counted, the policers last; nothing while they change (retry)."""
+        self.check()
+        cdef uint64_t before = dr_load_acquire_64(&self.stats.header.filter_generation)
+        cdef uint32_t i, k, room = self.stats.header.filter_counters
+        cdef const dr_filter *f
+        cdef size_t end = sizeof(dr_stats) + <size_t>room * self.lcore_slots() * sizeof(dr_filter_counter)
+        if before & 1 or end > (<Mapping>self.mapping).bytes:
+            return ()
+        found = []
+        for i in range(<uint32_t>DR_FILTERS):
+            f = &self.stats.filter[i]
+            if f.kind == DR_FILTER_NONE or f.count > room or f.first > room - f.count:
+                continue
+            counts = tuple([self.filter_count(room, f.first + k) for k in range(f.count)])
+            found.append(FilterState(text(f.name, sizeof(f.name)), f.kind == DR_FILTER_POLICER, counts))
+        dr_fence()
+        return tuple(found) if dr_load_acquire_64(&self.stats.header.filter_generation) == before else ()
+
+    cdef tuple filter_count(self, uint32_t room, uint32_t at):
+        """(packets, bytes) over all lcores."""
+        cdef const dr_filter_counter *c = <const dr_filter_counter *>(<const uint8_t *>self.stats + sizeof(dr_stats))
+        cdef uint64_t packets = 0, octets = 0
+        cdef uint32_t slot
+        for slot in range(self.lcore_slots()):
+            packets += count(&c[<size_t>slot * room + at].packets)
+            octets += count(&c[<size_t>slot * room + at].bytes)
+        return packets, octets
 
     # -- next hops to resolve --
 

@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 2u
-#define DR_STATS_VERSION 5u
+#define DR_STATS_VERSION 6u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -31,6 +31,8 @@
 #define DR_CLASSES 8        /* room for punt classes */
 #define DR_STAGES 14        /* room for stages of the pipeline; fastpath/stages/profile.pxd names them */
 #define DR_RESOLVE_RING 256
+#define DR_FILTERS 128      /* room for ACLs and policers */
+#define DR_FILTER_NAME 32
 
 #define DR_OFFLINE UINT64_MAX /* quiescent value of an lcore that sleeps or has ended */
 
@@ -224,6 +226,18 @@ struct dr_resolve_ring {
     _Alignas(DR_LINE) struct dr_resolve_request slot[DR_RESOLVE_RING];
 };
 
+/* What filters count. An ACL: of each rule in its order, then of its default. A policer: green, yellow, red.
+ * A replaced ACL counts in another place, so that nobody's count is taken for another rule's. */
+enum dr_filter_kind { DR_FILTER_NONE = 0, DR_FILTER_ACL = 1, DR_FILTER_POLICER = 2 };
+struct dr_filter_counter { uint64_t packets, bytes; };
+struct dr_filter { /* owner: host process, any of its threads with the GIL; generation is odd while it writes */
+    char name[DR_FILTER_NAME];
+    uint32_t kind;
+    uint32_t first, count;          /* of the counters that each lcore has */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct dr_filter) == 48, "no padding");
+
 struct dr_stats_header {
     uint64_t magic;
     uint32_t version;
@@ -237,6 +251,9 @@ struct dr_stats_header {
     char simd[32], dpdk[64], build_id[64];
     _Alignas(DR_LINE) uint64_t heartbeat_ns; /* host thread, CLOCK_MONOTONIC */
     uint64_t ready;                          /* 1: ports are up and workers run */
+    uint64_t filter_generation;              /* odd while filter[] changes */
+    uint32_t filter_counters;                /* dr_filter_counter of each lcore, behind struct dr_stats; a multiple of 4 */
+    uint32_t reserved;
 };
 static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
 
@@ -244,8 +261,10 @@ struct dr_stats {
     union { struct dr_stats_header header; uint8_t page[4096]; };
     struct dr_port_state port[DR_MAX_PORTS];
     struct dr_resolve_ring resolve;
+    struct dr_filter filter[DR_FILTERS];
     struct dr_lcore_stats lcore[DR_MAX_LCORES];
 };
+/* then: struct dr_filter_counter [lcores][filter_counters], each lcore's written by it alone */
 static_assert(offsetof(struct dr_stats, port) == 4096, "the header is page 0");
 static_assert(sizeof(struct dr_stats) <= 2 * 1024 * 1024, "one huge page");
 

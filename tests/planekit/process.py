@@ -42,6 +42,8 @@ class Settings:
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
     subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
+    filters: tuple[str, ...] = ()  # lines of port0, port1, ... in all of them, such as acl_in
+    tables: str = ""  # further tables
 
     def toml(self, namespace: str) -> str:
         def quoted(words: tuple[str, ...]) -> str:
@@ -63,6 +65,7 @@ class Settings:
             mtu = self.mtus[number] if self.mtus else 1500
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
+            lines += self.filters[number : number + 1]
         for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += [
@@ -73,7 +76,8 @@ class Settings:
                 f"mtu = {mtu}",
             ]
             lines += [f"outer_vlan = {outer}"] if outer else []
-        return "\n".join(lines) + "\n"
+            lines += self.filters[number : number + 1]
+        return "\n".join(lines) + "\n" + self.tables
 
 
 class FastPathProcess:

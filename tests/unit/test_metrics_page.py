@@ -157,6 +157,8 @@ def stats(router: Router) -> Iterator[Segment]:
     segment = Segment(router.paths.stats)
     segment.set("lcore[1].cpu", 4)
     segment.set("lcore[2].cpu", 5)
+    segment.count_filter(0, "edge", 1, 0, {1: [(1, 60), (2, 120)], 2: [(3, 200), (4, 300)]})
+    segment.count_filter(64, "pings", 2, 4, {1: [(5, 500), (6, 600), (7, 700)]})
     yield segment
     segment.close()
 
@@ -246,6 +248,12 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
         assert value(found, "dpdkrouter_dropped_packets_total", reason=name) == (11 if name == "ttl_expired" else 0)
     for name in PuntClass.__members__:
         assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
+    assert value(found, "dpdkrouter_acl_packets_total", acl="edge") == 10
+    assert value(found, "dpdkrouter_acl_bytes_total", acl="edge") == 680
+    assert value(found, "dpdkrouter_acl_rule_packets_total", acl="edge", rule="1") == 4
+    assert value(found, "dpdkrouter_acl_rule_bytes_total", acl="edge", rule="default") == 420
+    assert value(found, "dpdkrouter_policer_packets_total", policer="pings", color="yellow") == 6
+    assert value(found, "dpdkrouter_policer_bytes_total", policer="pings", color="red") == 700
     assert value(found, "dpdkrouter_table_max", part="ipv4_routes") == 2000
     assert value(found, "dpdkrouter_table_max", part="ipv6_trie") == 1 << 20
     assert value(found, "dpdkrouter_table_used", part="ipv4_routes") == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.errors import SegmentError, SegmentMissingError
-from dpdkrouter.segment import STAGES, DropReason, PuntClass, StatsReader
+from dpdkrouter.segment import STAGES, DropReason, FilterState, PuntClass, StatsReader
 from statskit import Segment
 
 if TYPE_CHECKING:
@@ -250,3 +250,19 @@ def test_no_segment_and_a_closed_reader(tmp_path: Path, segment: Segment) -> Non
     ):
         with pytest.raises(SegmentError, match="closed"):
             call()
+
+
+def test_filters(segment: Segment, reader: StatsReader) -> None:
+    """Every list and policer by its place, over all lcores; nothing while they change, or when they cannot be."""
+    assert reader.filters() == ()
+    segment.count_filter(0, "edge", 1, 0, {1: [(1, 60), (2, 120)], 2: [(3, 200), (4, 300)]})
+    segment.count_filter(64, "pings", 2, 4, {0: [(0, 0), (0, 0), (1, 9)], 1: [(5, 500), (6, 600), (7, 700)]})
+    edge = FilterState("edge", False, ((4, 260), (6, 420)))
+    assert reader.filters() == (edge, FilterState("pings", True, ((5, 500), (6, 600), (8, 709))))
+    segment.set("filter[64].first", 14)
+    assert reader.filters() == (edge,)
+    segment.set("header.filter_generation", 1)
+    assert reader.filters() == ()
+    segment.set("header.filter_generation", 2)
+    segment.set("header.filter_counters", 1 << 20)
+    assert reader.filters() == ()
