@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from dpdkrouter.filters.rules import FilterRule
@@ -158,7 +158,13 @@ def packets(draw: st.DrawFn) -> Sent:
     st.lists(packets(), min_size=100, max_size=300),
     st.sampled_from(["permit", "deny"]),
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+# Not shrunk: an example is a process, and the first that fails says enough.
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 def test_the_first_match_decides(hugepages: Path, listed: list[FilterRule], batch: list[Sent], default: str) -> None:
     counts = [0] * (len(listed) + 1)
     passing = []
