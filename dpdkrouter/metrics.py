@@ -74,6 +74,8 @@ SERIES = (
     Series("dpdkrouter_port_transmit_errors_total", "counter", "Packets the device failed to send.", ("port",)),
     Series("dpdkrouter_port_link_up", "gauge", "1 while the link is up.", ("port",)),
     Series("dpdkrouter_port_link_changes_total", "counter", "How often the link came up or was lost.", ("port",)),
+    Series("dpdkrouter_bond_member_link_up", "gauge", "1 while the member's link is up.", ("port", "member")),
+    Series("dpdkrouter_bond_member_active", "gauge", "1 while packets leave by the member.", ("port", "member")),
     # lcores: received = forwarded + punted + dropped
     Series("dpdkrouter_lcore_received_packets_total", "counter", "Packets received.", ("lcore",)),
     Series("dpdkrouter_lcore_forwarded_packets_total", "counter", "Received packets that were forwarded.", ("lcore",)),

@@ -237,6 +237,9 @@ def _ports(page: Page, ports: Iterable[PortState]) -> None:
     for port in ports:
         for name, field in _PORT_COUNTERS.items():
             page.add(name, getattr(port, field), port=port.name)
+        for member in port.members:
+            page.add("dpdkrouter_bond_member_link_up", member.link_up, port=port.name, member=member.device)
+            page.add("dpdkrouter_bond_member_active", member.active, port=port.name, member=member.device)
 
 
 def _lcores(page: Page, lcores: Iterable[LcoreState]) -> None:

@@ -12,7 +12,12 @@ cdef extern from "dr_layout.h" nogil:
         DR_REASONS
         DR_CLASSES
         DR_RX_SLOTS
+        DR_BOND_MEMBERS
         DR_NO_NUMA
+        DR_MEMBER_LINK
+        DR_MEMBER_ACTIVE
+        DR_MEMBER_COLLECTING
+        DR_MEMBER_DISTRIBUTING
         DR_STAGES
         DR_RESOLVE_RING
         DR_FILTERS
@@ -190,6 +195,13 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t sampled_packets
         dr_port_counters port[32]
 
+    struct dr_bond_member:
+        char device[40]
+        uint32_t speed_mbps
+        uint32_t link_changes
+        uint32_t flags
+        uint8_t partner[6]
+
     struct dr_port_state:
         char name[16]
         char driver[32]
@@ -212,6 +224,8 @@ cdef extern from "dr_layout.h" nogil:
         uint16_t parent
         uint16_t vlan
         uint16_t outer_vlan
+        uint16_t members
+        dr_bond_member member[8]
 
     struct dr_resolve_request:
         uint64_t seq

@@ -1,3 +1,4 @@
+from fastpath.bond import Bond
 from fastpath.segment import Mapping
 
 class Router:
@@ -14,6 +15,7 @@ class Router:
         slots: list[int],
         exact: bool = ...,
         frame_mtu: int = ...,
+        bond: Bond | None = ...,
     ) -> int: ...
     def open_sub_interface(self, name: str, parent: int, vlan: int, outer_vlan: int, mtu: int) -> int: ...
     def mac(self, port: int) -> bytes: ...

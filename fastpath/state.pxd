@@ -79,6 +79,7 @@ cdef struct router:
     uint32_t stop
     uint32_t idle                # IDLE_...
     uint32_t links_up            # bit p: port p; written by the host thread
+    uint32_t lacp                # bit p: port p's device is a bond with LACP
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
     const void *base             # readers' part of the route segment
@@ -159,6 +160,8 @@ cdef struct worker:
     uint8_t tagged_port[BURST]   # of tagged[i]: the sub-interface
     rte_mbuf *tagged[BURST]      # taken out of a parent's burst, tags off
     filter_work *filters         # NULL: no port has any
+    uint32_t n_lacp              # bonds with LACP that this worker owns
+    uint16_t lacp[PORTS]
 
 ctypedef uint32_t (*turn_function)(worker *w) noexcept nogil
 

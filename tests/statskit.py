@@ -20,7 +20,8 @@ _FIELDS = {
     "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name "
     "simd dpdk build_id heartbeat_ns ready filter_generation filter_counters",
     "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa "
-    "rx_missed rx_errors rx_no_mbuf tx_errors rss offloads rx_slot[0]",
+    "rx_missed rx_errors rx_no_mbuf tx_errors rss offloads rx_slot[0] members member[0]",
+    "port[0].member[0]": "device speed_mbps link_changes flags partner",
     "resolve": "head slot[0]",
     "resolve.slot[0]": "seq family port address",
     "filter[0]": "name kind first count",

@@ -102,10 +102,8 @@ def _fast_path(config: Config, machine: Machine, pci_error: Callable[[str], str 
     for i, lcore in enumerate(config.fastpath.lcores):
         if lcore not in machine.lcores:
             yield ("fastpath", "lcores", i), str(lcore), f"must be a CPU this process may use: {lcores}"
-    for i, port in enumerate(config.ports):
-        path: KeyPath = ("port", i, "device")
-        for device in port.devices:
-            yield from _device(path, device, machine, pci_error)
+    for path, device in config.placed_devices:
+        yield from _device(path, device, machine, pci_error)
 
 
 def _device(

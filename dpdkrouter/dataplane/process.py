@@ -37,6 +37,7 @@ from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 from dpdkrouter.lock import InstanceLock
 from fastpath import eal, probe, segment
 from fastpath._build import BUILD_ID, VARIANTS
+from fastpath.bond import Bond
 from fastpath.router import Router
 
 if TYPE_CHECKING:
@@ -77,12 +78,13 @@ class FastPath:
         self._stop = False
         self._filters: IngressFilters | None = None
         self._next: dict[str, float] = {}
-        self._links = KernelLinks({number: config.interfaces(port) for number, port in enumerate(config.ports)})
+        self._links = KernelLinks({number: config.stands_on(port) for number, port in enumerate(config.ports)})
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
             stack.enter_context(InstanceLock(self._paths.pid_file("fastpath"), "dpdkrouter fastpath"))
+            stack.callback(self._links.close)
             stack.callback(eal.remove_runtime_directory)
             variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,23 +135,32 @@ class FastPath:
         nodes = nodes_of(config.fastpath.lcores)
         numbers: dict[str, int] = {}
         for port in config.ports:
-            if port.device is None:
+            if port.parent is not None:
                 numbers[port.name] = self._open_sub_interface(port, numbers)
                 continue
-            mac = bytes.fromhex((port.mac or "").replace(":", ""))
-            near = self._router.device_node(port.device.name)
-            slots = polling_slots(port.lcores, config.fastpath.lcores, nodes, near)
-            number = self._router.open_port(
-                port.name, port.device.name, port.mtu, mac, slots, bool(port.lcores), frame_mtu(config, port)
-            )
-            numbers[port.name] = number
-            log.info(
-                "port %s: %s is open as port %d, MAC %s",
-                port.name,
-                port.device,
-                number,
-                self._router.mac(number).hex(":"),
-            )
+            numbers[port.name] = self._open_port(port, nodes)
+
+    def _open_port(self, port: Port, nodes: Mapping[int, int]) -> int:
+        names = [device.name for device in port.devices]
+        frames = frame_mtu(self._config, port)
+        mac = bytes.fromhex((port.mac or "").replace(":", ""))
+        bond = None
+        if port.bond:
+            primary = port.bond_primary.name if port.bond_primary else ""
+            bond = Bond(port.name, names, port.bond_mode, port.bond_policy, primary, max(port.mtu, frames), mac)
+        number = self._router.open_port(
+            port.name,
+            bond.device if bond else names[0],
+            port.mtu,
+            b"" if bond else mac,
+            polling_slots(port.lcores, self._config.fastpath.lcores, nodes, self._router.device_node(names[0])),
+            bool(port.lcores),
+            frames,
+            bond,
+        )
+        what = " and ".join(map(str, port.devices)) + (f", {port.bond_mode} bond," if bond else "")
+        log.info("port %s: %s is open as port %d, MAC %s", port.name, what, number, self._router.mac(number).hex(":"))
+        return number
 
     def _open_sub_interface(self, port: Port, numbers: Mapping[str, int]) -> int:
         assert port.parent is not None

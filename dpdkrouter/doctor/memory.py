@@ -80,7 +80,7 @@ def _by_node(subject: Subject) -> Iterator[Finding]:
         found = f"NUMA node {node}, where the workers are, has {has} free pages of the {need} needed"
         why = "what is missing there comes from another node, and each access to it crosses the link between them"
         yield Finding("hugepages", State.WARNING, found, why, (_on_node(subject, node, need - has),))
-    for port, address in subject.pci_ports.items():
+    for port, address in subject.pci_ports:
         device = subject.facts.devices.get(address)
         there = None if device is None else device.numa
         if there is not None and there not in workers and free.get(there, 0) == 0:

@@ -26,6 +26,7 @@
 #define DR_MAX_MEMBERS 64
 #define DR_NAME 16
 #define DR_RX_SLOTS 32
+#define DR_BOND_MEMBERS 8
 #define DR_NO_NUMA 0xffff   /* a device on no NUMA node */
 #define DR_REASONS 64       /* room for drop reasons; fastpath/reasons.pxd names them */
 #define DR_CLASSES 8        /* room for punt classes */
@@ -202,6 +203,20 @@ struct dr_lcore_stats { /* owner: this lcore; nobody else writes its lines */
 static_assert(sizeof(struct dr_lcore_stats) % DR_LINE == 0, "no line is shared by two lcores");
 static_assert(offsetof(struct dr_lcore_stats, polls) == DR_LINE, "the writer reads quiescent; counters stay away from it");
 
+#define DR_MEMBER_LINK 1u
+#define DR_MEMBER_ACTIVE 2u       /* packets leave by it */
+#define DR_MEMBER_COLLECTING 4u   /* as LACP has it: takes packets */
+#define DR_MEMBER_DISTRIBUTING 8u /* as LACP has it: so does the other side */
+struct dr_bond_member {
+    char device[40];              /* its name for EAL, cut to fit */
+    uint32_t speed_mbps;          /* 0: down, or unknown to the driver */
+    uint32_t link_changes;
+    uint32_t flags;               /* DR_MEMBER_... */
+    uint8_t partner[6];           /* the system that LACPDUs came from; zero: none came */
+    uint8_t pad[6];
+};
+static_assert(sizeof(struct dr_bond_member) == DR_LINE, "one line");
+
 struct dr_port_state { /* owner: host thread, a few times a second */
     _Alignas(DR_LINE) char name[DR_NAME];
     char driver[32];
@@ -215,6 +230,8 @@ struct dr_port_state { /* owner: host thread, a few times a second */
     uint8_t rx_slot[DR_RX_SLOTS];   /* of the first RX queues: the worker that polls it */
     uint16_t parent;                /* of a sub-interface: 1 + the port whose device it shares; 0: it has its own */
     uint16_t vlan, outer_vlan;      /* of a sub-interface; outer_vlan 0: one tag */
+    uint16_t members;               /* of a bond; 0: it is none */
+    struct dr_bond_member member[DR_BOND_MEMBERS];
 };
 
 struct dr_resolve_request { uint64_t seq; uint8_t family; uint8_t port; uint8_t reserved[6]; uint8_t address[16]; };

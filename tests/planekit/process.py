@@ -28,6 +28,16 @@ def instance(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Bond:
+    """A port that is a bond; more: further keys."""
+
+    members: tuple[str, ...]
+    mode: str
+    mac: str
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What differs between tests; the rest of the configuration follows."""
 
@@ -41,6 +51,7 @@ class Settings:
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
+    bonds: tuple[Bond, ...] = ()  # the next ports
     subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
     filters: tuple[str, ...] = ()  # lines of port0, port1, ... in all of them, such as acl_in
     tables: str = ""  # further tables
@@ -66,7 +77,10 @@ class Settings:
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
             lines += self.filters[number : number + 1]
-        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
+        for number, bond in enumerate(self.bonds, len(self.devices)):
+            lines += ["[[port]]", f'name = "port{number}"', f"bond = {quoted(bond.members)}"]
+            lines += [f'bond_mode = "{bond.mode}"', f'mac = "{bond.mac}"', *bond.more]
+        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices) + len(self.bonds)):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += [
                 "[[port]]",

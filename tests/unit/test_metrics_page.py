@@ -221,6 +221,20 @@ def test_ports_and_lcores(router: Router, stats: Segment) -> None:
     assert lcores == {(("lcore", "4"),), (("lcore", "5"),)}, "the workers, by CPU"
 
 
+def test_members_of_a_bond(router: Router, stats: Segment) -> None:
+    stats.set("port[1].members", 2)
+    for i, flags in enumerate((0b11, 0b01)):
+        stats.set(f"port[1].member[{i}].device", b"net_tap%d" % i)
+        stats.set(f"port[1].member[{i}].flags", flags)
+    with router.serving():
+        found = samples(router.scrape())
+    for i, (link, active) in enumerate(((1, 1), (1, 0))):
+        member = {"port": "wan1", "member": f"net_tap{i}"}
+        assert value(found, "dpdkrouter_bond_member_link_up", **member) == link
+        assert value(found, "dpdkrouter_bond_member_active", **member) == active
+    assert {dict(labels)["port"] for name, labels in found if "bond" in name} == {"wan1"}
+
+
 def test_the_last_audit_once_there_is_one(router: Router) -> None:
     with router.serving():
         found = samples(router.scrape())
@@ -233,6 +247,7 @@ def test_the_last_audit_once_there_is_one(router: Router) -> None:
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
+    stats.set("port[0].members", 1)
     with router.serving():
         found = samples(router.scrape())
     declared = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.errors import SegmentError, SegmentMissingError
-from dpdkrouter.segment import STAGES, DropReason, FilterState, PuntClass, StatsReader
+from dpdkrouter.segment import STAGES, DropReason, FilterState, MemberState, PuntClass, StatsReader
 from statskit import Segment
 
 if TYPE_CHECKING:
@@ -156,6 +156,25 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     assert (busy.rss, busy.offloads, quiet.rss, quiet.numa) == ("ipv4 ipv6", "rss_hash", "", None)
     assert [getattr(busy, name) for name in own] == list(range(100, 109))
     assert [getattr(busy, name) for name in counted] == [111 * (number + 1) for number in range(8)]
+
+
+def test_members_of_a_bond(segment: Segment, reader: StatsReader) -> None:
+    segment.set("port[1].members", 2)
+    for i, flags in enumerate((0b1111, 0b0101)):
+        segment.set(f"port[1].member[{i}].device", b"net_tap%d" % i)
+        segment.set(f"port[1].member[{i}].flags", flags)
+    segment.set("port[1].member[0].speed_mbps", 10000)
+    segment.set("port[1].member[1].link_changes", 3)
+    segment.set("port[1].member[0].partner", bytes.fromhex("020000000009"))
+    plain, bond = reader.ports()
+    assert plain.members == ()
+    partner = bytes.fromhex("020000000009")
+    assert bond.members == (
+        MemberState("net_tap0", True, 10000, 0, active=True, collecting=True, distributing=True, partner=partner),
+        MemberState("net_tap1", True, 0, 3, active=False, collecting=True, distributing=False, partner=bytes(6)),
+    )
+    segment.set("port[1].members", 65535)
+    assert len(reader.ports()[1].members) == 8, "a damaged count leads nowhere outside"
 
 
 def test_drops_and_punts_name_everything(segment: Segment, reader: StatsReader) -> None:
