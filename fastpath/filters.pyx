@@ -61,7 +61,7 @@ cdef class Rules:
     def __dealloc__(self):
         self.free()
 
-    cpdef void free(self):
+    cdef void free(self) noexcept:
         """No worker reads them."""
         if self.a != NULL:
             rte_acl_free(self.a.ipv4)

@@ -33,7 +33,7 @@ cdef enum:
 _TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
 
 # Their drivers want as many RX as TX queues.
-AS_MANY_EACH_WAY = (b"net_tap", b"net_virtio", b"net_memif")
+_AS_MANY_EACH_WAY = (b"net_tap", b"net_virtio", b"net_memif")
 
 log = logging.getLogger("fastpath")
 
@@ -203,7 +203,7 @@ cdef int count_queues(str name, list devices, uint32_t threads, uint32_t pollers
         queue_counts(&info, b":" in device, threads, pollers, &one)    # only PCI addresses have colons
         out.rx_queues = min(<uint32_t>out.rx_queues, <uint32_t>one.rx_queues)
         out.tx_queues = min(<uint32_t>out.tx_queues, <uint32_t>one.tx_queues)
-        paired = paired or info.driver_name in AS_MANY_EACH_WAY
+        paired = paired or info.driver_name in _AS_MANY_EACH_WAY
     if len(devices) > 1 and paired:
         out.rx_queues = out.tx_queues = min(<uint32_t>out.rx_queues, <uint32_t>out.tx_queues)
     return 0
