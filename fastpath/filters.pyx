@@ -199,8 +199,7 @@ def build(str name, bytes actions, bytes policers, list rules4, list rules6) -> 
 
 
 cdef class Filters:
-    """All lists and policers of the process. add_...(), then bind() ports, before the workers start; install() any time.
-    """
+    """All lists and policers. add_...(), then bind() ports, before the workers start; install() any time."""
     cdef router *r
     cdef filters *all
     cdef list works              # addresses of filter_work, to be freed
@@ -214,7 +213,7 @@ cdef class Filters:
     cdef readonly list policers  # names of the policers
 
     def __init__(self, router_address: int, worker_addresses: list[int], stats: Mapping, room: int) -> None:
-        """worker_addresses: of all, the host thread's first. room: counters of each lcore, behind the segment's rest."""
+        """worker_addresses: of all, the host thread's first. room: counters of each lcore, behind the rest."""
         cdef filter_work *work
         cdef worker *w
         cdef uint32_t i

@@ -5,7 +5,7 @@ the host stack for its link's sake (ARP, link-local and link-scope multicast) ha
 The first rule that matches decides; one that only counts counts what it is the first such to match before that. A
 list's rules are those of one `acl` for the whole burst, whatever replaces it meanwhile.
 
-Policers: RFC 2697, colour-blind, red is dropped; bytes are those of the frame without FCS. DSCP and ECN are not touched.
+Policers: RFC 2697, colour-blind, red is dropped; bytes are the frame's without FCS. DSCP and ECN are not touched.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.atomic cimport dr_load_acquire_64

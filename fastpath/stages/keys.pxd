@@ -29,7 +29,7 @@ cdef enum:
 
 cdef inline uint8_t upper_state(uint8_t protocol, const uint8_t *upper, uint32_t size, uint8_t *ports,
                                 uint8_t *rest) noexcept nogil:
-    """Copies what rules may ask for from the `size` bytes of an upper header: to ports[0..4), flags and type to rest."""
+    """Copies what rules may ask for from `size` bytes of an upper header: to ports[0..4), flags and type to rest."""
     if protocol == UPPER_TCP:
         if size < TCP_READ:
             return STATE_BROKEN
