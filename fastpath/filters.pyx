@@ -18,7 +18,7 @@ from fastpath.dpdk.meter cimport (RTE_COLORS, rte_meter_srtcm_config, rte_meter_
 from fastpath.layout cimport (DR_FILTER_ACL, DR_FILTER_NAME, DR_FILTER_POLICER, dr_filter, dr_filter_counter, dr_stats,
                               dr_stats_header)
 from fastpath.segment cimport Mapping
-from fastpath.state cimport router, worker
+from fastpath.state cimport note_checks, router, worker
 
 cdef enum:
     ANY_SOCKET = -1
@@ -272,6 +272,7 @@ cdef class Filters:
             self.r.filtered |= bit
         else:
             self.r.filtered &= ~bit
+        note_checks(self.r, port)
 
     cdef uint32_t place(self, str name, uint32_t count) except? 0xFFFFFFFF:
         """Where so many counters are free; they are set to 0."""

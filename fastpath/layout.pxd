@@ -111,6 +111,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t writer_pid
         uint64_t writer_start
         uint64_t superseded
+        uint32_t default_group[2]
 
     struct dr_adjacency:
         uint64_t dst

@@ -34,21 +34,25 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # a port's checks: of its sources (RFC 3704), of IPv4 options
+    urpf_strict = 28
+    urpf_loose = 29
+    ipv4_options = 30
     # by the port's list, and by its policer or a rule's
-    acl_deny = 28
-    policed = 29
+    acl_deny = 31
+    policed = 32
     # punts
-    punt_policed = 30
-    punt_ring_full = 31
+    punt_policed = 33
+    punt_ring_full = 34
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 32
-    next_hop_unresolved = 33
-    tap_full = 34
-    inject_loop = 35
-    inject_invalid = 36
-    originate_failed = 37
-    originate_policed = 38
+    park_full = 35
+    next_hop_unresolved = 36
+    tap_full = 37
+    inject_loop = 38
+    inject_invalid = 39
+    originate_failed = 40
+    originate_policed = 41
 
 cpdef enum PuntClass:
     bgp = 0

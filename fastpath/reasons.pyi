@@ -31,17 +31,20 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    acl_deny = 28
-    policed = 29
-    punt_policed = 30
-    punt_ring_full = 31
-    park_full = 32
-    next_hop_unresolved = 33
-    tap_full = 34
-    inject_loop = 35
-    inject_invalid = 36
-    originate_failed = 37
-    originate_policed = 38
+    urpf_strict = 28
+    urpf_loose = 29
+    ipv4_options = 30
+    acl_deny = 31
+    policed = 32
+    punt_policed = 33
+    punt_ring_full = 34
+    park_full = 35
+    next_hop_unresolved = 36
+    tap_full = 37
+    inject_loop = 38
+    inject_invalid = 39
+    originate_failed = 40
+    originate_policed = 41
 
 class PuntClass(IntEnum):
     bgp = 0

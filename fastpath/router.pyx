@@ -33,7 +33,8 @@ from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, VLANS, router, rx_pair,
+from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, OPTIONS_DROP, OPTIONS_FORWARD,
+                             OPTIONS_PUNT, PORTS, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks, router, rx_pair,
                              worker)
 
 cdef extern from "<poll.h>" nogil:
@@ -65,6 +66,9 @@ cdef enum:
 
 # Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
 _CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
+
+_URPF = {"off": URPF_OFF, "strict": URPF_STRICT, "loose": URPF_LOOSE}
+_OPTIONS = {"forward": OPTIONS_FORWARD, "punt": OPTIONS_PUNT, "drop": OPTIONS_DROP}
 
 
 cdef uint64_t now_ns(int clock) noexcept nogil:
@@ -269,6 +273,12 @@ cdef class Router:
         dr_put_be16(tags + 2, vlan)
         self.r.port[above].tagged = 1
         return 0
+
+    def set_checks(self, port: int, urpf: str, ip_options: str) -> None:
+        """What a port asks of the packets that it receives, in the configuration's words. No worker runs meanwhile."""
+        self.r.urpf[<uint32_t>port] = _URPF[urpf]
+        self.r.options[<uint32_t>port] = _OPTIONS[ip_options]
+        note_checks(self.r, port)
 
     def address(self) -> int:
         """Where what the workers read is, for fastpath.filters."""

@@ -131,6 +131,16 @@ class Port(Table):
     policer_in: Annotated[str | None, values.POLICER_REFERENCE] = Field(
         None, description="the policer of what the port receives, behind its acl; default: none"
     )
+    urpf: Annotated[str, rules.choice("off", "strict", "loose")] = Field(
+        "off",
+        description="unicast RPF, RFC 3704, of what the port receives; strict: a next hop of the source's route leaves "
+        "by this port; loose: the source has a route, a default route does not count",
+    )
+    ip_options: Annotated[str, rules.choice("forward", "punt", "drop")] = Field(
+        "forward",
+        description="what becomes of received IPv4 packets with options; punt: to the host stack, "
+        "which forwards nothing",
+    )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 
     @property

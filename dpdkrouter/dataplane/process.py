@@ -137,8 +137,9 @@ class FastPath:
         for port in config.ports:
             if port.parent is not None:
                 numbers[port.name] = self._open_sub_interface(port, numbers)
-                continue
-            numbers[port.name] = self._open_port(port, nodes)
+            else:
+                numbers[port.name] = self._open_port(port, nodes)
+            self._router.set_checks(numbers[port.name], port.urpf, port.ip_options)
 
     def _open_port(self, port: Port, nodes: Mapping[int, int]) -> int:
         names = [device.name for device in port.devices]
