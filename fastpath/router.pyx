@@ -34,8 +34,8 @@ from fastpath.stages.police cimport bucket_init
 from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
 from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, OPTIONS_DROP, OPTIONS_FORWARD,
-                             OPTIONS_PUNT, PORTS, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks, router, rx_pair,
-                             worker)
+                             OPTIONS_PUNT, PORTS, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks, router,
+                             rx_pair, worker)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:

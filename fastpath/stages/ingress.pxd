@@ -1,8 +1,8 @@
 """Checks of what a port received that its configuration asks for: its sources (uRPF), its filters, IPv4 options.
 
 Between parse and lookup, of packets that are to be looked up, transit or for the router itself; a port without any of
-them never comes here. What parse hands to the host stack for its link's sake (ARP, link-scope multicast, DHCP's and ND's
-unspecified source, link-local destinations) has passed by already.
+them never comes here. What parse hands to the host stack for its link's sake (ARP, link-scope multicast, DHCP's and
+ND's unspecified source, link-local destinations) has passed by already.
 
 uRPF, RFC 3704 2.2 to 2.5: the source's own route, by the tables' lookup over the burst. Strict: some next hop of it
 leaves by the receiving port; all members of its group count (feasible paths, as far as the table has them), so does a

@@ -42,7 +42,10 @@ def damaged(frame: bytes, at: int, value: int | bytes, *, sum4: bool = False) ->
 
 
 GOOD4, GOOD6 = to(4, 1), to(6, 1)
-FOREIGN = [frame4(0, udp4("198.18.1.7", src="203.0.113.9")), frame6(0, udp6("2001:db8:18:1::7", src="2001:db8:ffff::9"))]
+FOREIGN = [
+    frame4(0, udp4("198.18.1.7", src="203.0.113.9")),
+    frame6(0, udp6("2001:db8:18:1::7", src="2001:db8:ffff::9")),
+]
 # What port 0 has then, the tables for it, and the two frames that are dropped for it.
 FILTERS = {
     "urpf_strict": (('urpf = "strict"',), "", FOREIGN),
@@ -75,8 +78,7 @@ CASES: dict[str, list[bytes]] = {
     "ipv6_version": [damaged(GOOD6, 0, first) for first in (0x00, 0x40, 0x50, 0x70)],
     "ipv6_payload_length": [damaged(GOOD6, 4, struct.pack(">H", n)) for n in (len(GOOD6) - 53, 65535)],
     "ipv6_source": [
-        frame6(0, udp6("2001:db8:18:1::7", src=src))
-        for src in ("::", "::1", "ff02::1", "ff0e::1", "::ffff:198.18.0.5")
+        frame6(0, udp6("2001:db8:18:1::7", src=src)) for src in ("::", "::1", "ff02::1", "ff0e::1", "::ffff:198.18.0.5")
     ],
     "ipv6_destination": [frame6(0, udp6(dst)) for dst in ("::", "::1", "::ffff:198.18.1.7")],
     "ipv6_multicast": [frame6(0, udp6(dst)) for dst in ("ff01::1", "ff05::2", "ff0e::1")],

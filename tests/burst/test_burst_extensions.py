@@ -81,7 +81,7 @@ def is_denied(plane: Plane, *layers: Packet) -> None:
     ],
 )
 def test_hop_by_hop_options_are_ignored(plane: Plane, option: Packet) -> None:
-    """RFC 8200 4: only a node that is configured to processes them; none here is. RFC 9673 4 has it as the default."""
+    """RFC 8200 4: only a node that is configured to processes them; none here is. RFC 9673 5.1 has it as the default."""
     passes(plane, IPv6ExtHdrHopByHop(options=[option]), DNS)
     passes(plane, IPv6ExtHdrHopByHop(options=[option]), DNS, port=LISTED)
 
@@ -90,7 +90,9 @@ def test_destination_options_and_unknown_headers_pass(plane: Plane) -> None:
     """RFC 7045 2.1: a forwarding node passes on what it does not know, experiments' headers (253, 254) too."""
     passes(plane, IPv6ExtHdrDestOpt(options=[HBHOptUnknown(otype=0x9E, optdata=b"ab")]), DNS)
     for unknown in (135, 139, 140, 253, 254):
-        frame = frame6(OPEN, IPv6(src="2001:db8:18::5", dst="2001:db8:18:2::7", nh=unknown) / Raw(b"\x11\0" + bytes(30)))
+        frame = frame6(
+            OPEN, IPv6(src="2001:db8:18::5", dst="2001:db8:18:2::7", nh=unknown) / Raw(b"\x11\0" + bytes(30))
+        )
         assert plane.send(OPEN, [frame]).out[2] == [forwarded(frame, 2)]
 
 

@@ -8,7 +8,7 @@ The fabric's prefixes say by which port a source is reached; a default route, wh
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
@@ -61,7 +61,7 @@ def address(family: int, number: int) -> str:
     return f"198.18.{number}.5" if family == 4 else f"2001:db8:18:{number:x}::5"
 
 
-def sent_by(port: int, family: int, source: str, dst: str = "", **fields: object) -> bytes:
+def sent_by(port: int, family: int, source: str, dst: str = "", **fields: Any) -> bytes:
     """A frame into a port, from a source to a host behind port 2."""
     if family == 4:
         return frame4(port, udp4(dst or "198.18.2.7", src=source, **fields))
