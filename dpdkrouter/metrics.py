@@ -89,6 +89,12 @@ SERIES = (
     ),
     Series("dpdkrouter_dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
     Series("dpdkrouter_punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
+    Series(
+        "dpdkrouter_policed_packets_total",
+        "counter",
+        "Packets for the host stack beyond their class's rate.",
+        ("class",),
+    ),
     # table and routes
     Series("dpdkrouter_table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
     Series(

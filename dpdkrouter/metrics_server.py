@@ -158,6 +158,8 @@ class RouterCollector(Collector):
                         page.add("dpdkrouter_dropped_packets_total", packets, reason=reason)
                     for name, packets in stats.punts().items():
                         page.add("dpdkrouter_punted_packets_total", packets, **{"class": name})
+                    for name, packets in stats.policed().items():
+                        page.add("dpdkrouter_policed_packets_total", packets, **{"class": name})
                     return
         except SegmentError as error:
             log.debug("no counters: %s", error)

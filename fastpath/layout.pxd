@@ -177,6 +177,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t bursts[8]
         uint64_t drops[64]
         uint64_t punts[8]
+        uint64_t policed[8]
         uint64_t stage_cycles[14]
         uint64_t sampled_polls
         uint64_t sampled_packets
@@ -230,6 +231,7 @@ cdef extern from "dr_layout.h" nogil:
         char simd[32]
         char dpdk[64]
         char build_id[64]
+        uint32_t punt_pps[8]
         uint64_t heartbeat_ns
         uint64_t ready
 

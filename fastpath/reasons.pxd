@@ -48,7 +48,8 @@ cpdef enum DropReason:
     originate_policed = 36
 
 cpdef enum PuntClass:
-    bgp = 0
+    bgp = 0         # from configured peers
     neighbor = 1    # ARP and ND
-    local = 2
-    resolve = 3
+    echo = 2        # ICMP and ICMPv6 echo
+    resolve = 3     # waits for its next hop's MAC
+    local = 4       # the rest

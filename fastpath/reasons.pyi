@@ -44,5 +44,6 @@ class DropReason(IntEnum):
 class PuntClass(IntEnum):
     bgp = 0
     neighbor = 1
-    local = 2
+    echo = 2
     resolve = 3
+    local = 4

@@ -23,6 +23,7 @@ from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
+PACKET_RATE = rules.whole(1, 10_000_000)
 
 
 class Router(Table):
@@ -142,6 +143,22 @@ class Neighbor(Table):
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
 
 
+class Punt(Table):
+    """[punt]: packets a second that each worker hands to the host stack, by class; a tenth of it at once."""
+
+    bgp: Annotated[int, PACKET_RATE] = Field(
+        50000, description="TCP port 179 from the configured BGP neighbours, packets a second and worker"
+    )
+    neighbor: Annotated[int, PACKET_RATE] = Field(10000, description="ARP and ND, packets a second, worker and port")
+    echo: Annotated[int, PACKET_RATE] = Field(5000, description="ICMP and ICMPv6 echo, packets a second and worker")
+    resolve: Annotated[int, PACKET_RATE] = Field(
+        5000, description="packets whose next hop is to be resolved, packets a second and worker"
+    )
+    local: Annotated[int, PACKET_RATE] = Field(
+        20000, description="all else for the host stack, packets a second and worker"
+    )
+
+
 class TableSizes(Table):
     """[table]: maxima; the route segment's size follows from them."""
 
@@ -200,6 +217,7 @@ class Config(Table):
         (), alias="neighbor", description="static neighbours"
     )
     bgp: Bgp | None = None
+    punt: Punt = Field(default_factory=lambda: Punt.model_validate({}))
     table: TableSizes = Field(default_factory=lambda: TableSizes.model_validate({}))
     metrics: Metrics = Field(default_factory=lambda: Metrics.model_validate({}))
     api: Api = Field(default_factory=lambda: Api.model_validate({}))

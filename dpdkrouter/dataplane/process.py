@@ -19,6 +19,7 @@ from dpdkrouter.config.numa import nodes_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.config.runtime import Machine
 from dpdkrouter.dataplane.arguments import (
+    bgp_peers,
     data_room_bytes,
     eal_arguments,
     frame_mtu,
@@ -26,6 +27,7 @@ from dpdkrouter.dataplane.arguments import (
     mbuf_count,
     memory_node,
     polling_slots,
+    punt_rates,
 )
 from dpdkrouter.dataplane.links import KernelLinks
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
@@ -111,6 +113,8 @@ class FastPath:
             data_room_bytes(config),
             idle(config),
         )
+        self._router.police_punts(punt_rates(config))
+        self._router.set_peers(bgp_peers(config))
         nodes = nodes_of(config.fastpath.lcores)
         numbers: dict[str, int] = {}
         for port in config.ports:

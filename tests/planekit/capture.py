@@ -112,5 +112,5 @@ def _finished(counters: Counters, frames: int, timeout: float, process: FastPath
 
 
 def _zeroes(like: Snapshot) -> Snapshot:
-    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), (0,) * len(c.punts)) for c in like.lcores)
+    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), *[(0,) * len(c.punts)] * 2) for c in like.lcores)
     return type(like)(lcores, tuple(type(p)(0, 0, 0, 0, 0, 0) for p in like.ports))

@@ -23,6 +23,22 @@ if TYPE_CHECKING:
 
 QUIET_S = 0.004
 SETTLE_S = 10.0
+ADDRESSES = ("10.0.0.1/24", "2001:db8::1/64")
+PEER4, PEER6, NEAR_PEER = "198.18.0.5", "2001:db8:18::5", "10.0.0.7"  # the last: by TTL security a neighbour
+PEERS = f"""
+[[bgp.neighbor]]
+address = "{PEER4}"
+local_address = "10.0.0.1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{PEER6}"
+local_address = "2001:db8::1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{NEAR_PEER}"
+asn = 65001
+ttl_security = 1
+"""
 CHUNK = 128  # a net_af_packet queue pair holds 512 frames, and every test shares the CPU with the workers
 
 
@@ -49,9 +65,10 @@ class Plane:
         hugepages: bool = True,
         whole: bool = False,
         subs: tuple[tuple[int, int, int], ...] = (),
+        punt: str = "",
     ) -> None:
         """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
-        outer VLAN or 0, and VLAN of the ports after those of `mtus`."""
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`. punt: of [punt], TOML."""
         self._stack = ExitStack()
         self._mtus = mtus + (1500,) * len(subs)
         self._line = [*range(len(mtus)), *(parent for parent, _, _ in subs)]  # the wire of each port
@@ -61,7 +78,15 @@ class Plane:
             for port in range(len(mtus))
         )
         settings = Settings(
-            instance(name), devices, lcores=lcores, simd=simd, mtus=self._mtus, hugepages=hugepages, subs=subs
+            instance(name),
+            devices,
+            lcores=lcores,
+            simd=simd,
+            mtus=self._mtus,
+            hugepages=hugepages,
+            subs=subs,
+            addresses=ADDRESSES,
+            body=f"{PEERS}[punt]\n{punt}",
         )
         self._folder = folder
         self._settings = settings

@@ -41,6 +41,8 @@ class Settings:
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
+    addresses: tuple[str, ...] = ()  # of port0, for the semantics of `body`
+    body: str = ""  # more tables
     subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
 
     def toml(self, namespace: str) -> str:
@@ -51,6 +53,8 @@ class Settings:
             "[router]",
             f'name = "{self.name}"',
             f'namespace = "{namespace}"',
+            'id = "10.0.0.1"',
+            "asn = 65000",
             "[fastpath]",
             f"lcores = {list(self.lcores)}",
             f"memory_mib = {self.memory_mib}",
@@ -63,6 +67,7 @@ class Settings:
             mtu = self.mtus[number] if self.mtus else 1500
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
+            lines += [f"addresses = {quoted(self.addresses)}"] if number == 0 else []
         for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += [
@@ -73,7 +78,7 @@ class Settings:
                 f"mtu = {mtu}",
             ]
             lines += [f"outer_vlan = {outer}"] if outer else []
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, self.body]) + "\n"
 
 
 class FastPathProcess:
