@@ -14,7 +14,7 @@ from scapy.layers.l2 import ARP
 from dpdkrouter.segment import PuntClass
 from planekit.fabric import UNRESOLVED4, Special
 from planekit.frames import ethernet, forwarded, frame4, frame6, special, to, udp4, udp6
-from planekit.plane import NEAR_PEER, PEER4, PEER6
+from planekit.process import NEAR_PEER, PEER4, PEER6
 from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:

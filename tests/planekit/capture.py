@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import near_mac
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def run(
     devices = tuple(
         f"net_pcap{n},rx_pcap={folder}/{source}.pcap,tx_pcap={folder}/out{n}.pcap" for n, source in enumerate(sources)
     )
-    settings = Settings(instance(name), devices, mtus=MTUS, simd=simd, hugepages=hugepages)
+    settings = Settings(
+        instance(name), devices, mtus=MTUS, simd=simd, hugepages=hugepages, addresses=ADDRESSES, body=PEERS
+    )
     process = FastPathProcess(settings, folder, env=env)
     paths = process.paths
     fabric = Fabric(paths.routes, MTUS, stats=paths.stats)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from lab.harness.waiting import wait_for
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import Wires
 
 if TYPE_CHECKING:
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
 
 QUIET_S = 0.004
 SETTLE_S = 10.0
-ADDRESSES = ("10.0.0.1/24", "2001:db8::1/64")
-PEER4, PEER6, NEAR_PEER = "198.18.0.5", "2001:db8:18::5", "10.0.0.7"  # the last: by TTL security a neighbour
-PEERS = f"""
-[[bgp.neighbor]]
-address = "{PEER4}"
-local_address = "10.0.0.1"
-asn = 65001
-[[bgp.neighbor]]
-address = "{PEER6}"
-local_address = "2001:db8::1"
-asn = 65001
-[[bgp.neighbor]]
-address = "{NEAR_PEER}"
-asn = 65001
-ttl_security = 1
-"""
 CHUNK = 128  # a net_af_packet queue pair holds 512 frames, and every test shares the CPU with the workers
 
 

@@ -19,6 +19,22 @@ from lab.harness.waiting import wait_for
 if TYPE_CHECKING:
     from types import TracebackType
 
+ADDRESSES = ("10.0.0.1/24", "2001:db8::1/64")
+PEER4, PEER6, NEAR_PEER = "198.18.0.5", "2001:db8:18::5", "10.0.0.7"  # the last: by TTL security a neighbour
+PEERS = f"""
+[[bgp.neighbor]]
+address = "{PEER4}"
+local_address = "10.0.0.1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{PEER6}"
+local_address = "2001:db8::1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{NEAR_PEER}"
+asn = 65001
+ttl_security = 1
+"""
 START_S = 30.0  # a loaded machine; 0.7 s on a quiet one
 
 

@@ -231,6 +231,7 @@ def test_the_last_audit_once_there_is_one(router: Router) -> None:
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
+    stats.set(f"lcore[1].policed[{int(PuntClass.echo)}]", 13)
     with router.serving():
         found = samples(router.scrape())
     declared = {
@@ -246,6 +247,7 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
         assert value(found, "dpdkrouter_dropped_packets_total", reason=name) == (11 if name == "ttl_expired" else 0)
     for name in PuntClass.__members__:
         assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
+        assert value(found, "dpdkrouter_policed_packets_total", **{"class": name}) == (13 if name == "echo" else 0)
     assert value(found, "dpdkrouter_table_max", part="ipv4_routes") == 2000
     assert value(found, "dpdkrouter_table_max", part="ipv6_trie") == 1 << 20
     assert value(found, "dpdkrouter_table_used", part="ipv4_routes") == 0
