@@ -95,6 +95,13 @@ SERIES = (
         "Packets for the host stack beyond their class's rate.",
         ("class",),
     ),
+    Series("dpdkrouter_neighbors", "gauge", "Neighbours with a MAC.", ("port",)),
+    Series(
+        "dpdkrouter_duplicate_addresses_total",
+        "counter",
+        "ARP packets and neighbour advertisements by which another station claimed an address of the port.",
+        ("port",),
+    ),
     # table and routes
     Series("dpdkrouter_table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
     Series(

@@ -89,6 +89,10 @@ class ControlView(Protocol):
         """
         ...
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        """By port: neighbours with a MAC, and claims of others to our addresses."""
+        ...
+
     def refused(self) -> dict[str, int]:
         """Routes that found no room, by reason."""
         ...
@@ -199,6 +203,9 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        for port, (neighbours, duplicates) in self._control.neighbour_counts().items():
+            page.add("dpdkrouter_neighbors", neighbours, port=port)
+            page.add("dpdkrouter_duplicate_addresses_total", duplicates, port=port)
         refused = self._control.refused()
         for reason in REFUSALS:
             page.add("dpdkrouter_routes_refused", refused.get(reason, 0), reason=reason)

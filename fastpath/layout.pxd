@@ -24,6 +24,7 @@ cdef extern from "dr_layout.h" nogil:
         DR_IPV6_STRIDE
         DR_IPV6_UNIT
         DR_IF_CONFIGURED
+        DR_IF_NEIGHBORS_FULL
         DR_SOURCE_STALE
     const uint64_t DR_ROUTE_MAGIC
     const uint64_t DR_STATS_MAGIC

@@ -34,18 +34,20 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # on the link of a port that has as many neighbours as it may
+    neighbors_full = 28
     # punts
-    punt_policed = 28
-    punt_ring_full = 29
+    punt_policed = 29
+    punt_ring_full = 30
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    park_full = 31
+    next_hop_unresolved = 32
+    tap_full = 33
+    inject_loop = 34
+    inject_invalid = 35
+    originate_failed = 36
+    originate_policed = 37
 
 cpdef enum PuntClass:
     bgp = 0         # from configured peers

@@ -31,15 +31,16 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    punt_policed = 28
-    punt_ring_full = 29
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    neighbors_full = 28
+    punt_policed = 29
+    punt_ring_full = 30
+    park_full = 31
+    next_hop_unresolved = 32
+    tap_full = 33
+    inject_loop = 34
+    inject_invalid = 35
+    originate_failed = 36
+    originate_policed = 37
 
 class PuntClass(IntEnum):
     bgp = 0

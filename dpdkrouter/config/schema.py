@@ -99,6 +99,11 @@ class Port(Table):
         description="of `fastpath.lcores`, those that poll the port: an RX queue each; "
         "default: those on its device's NUMA node, else all",
     )
+    neighbor_limit: Annotated[int | None, rules.whole(1, 65535)] = Field(
+        None,
+        description="neighbours that the port may have, both families, beside next hops of routes and static ones; "
+        "default: half of the kernel's net.ipv4.neigh.default.gc_thresh3",
+    )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 
     @property

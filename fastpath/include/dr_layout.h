@@ -115,6 +115,7 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_IPV6_UNIT 16
 
 #define DR_IF_CONFIGURED 1u
+#define DR_IF_NEIGHBORS_FULL 2u /* as many neighbours as the port may have: no other one is resolved */
 /* One port as control configured it. Written by control; the index is the port number everywhere. */
 struct dr_interface {
     char name[DR_NAME];

@@ -8,7 +8,7 @@ from fastpath.dpdk.mbuf cimport dr_data, rte_mbuf, rte_pktmbuf_trim
 from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTION_FORWARD, DR_ACTION_GLEAN,
                               DR_ACTION_LOCAL, DR_ACTION_PROHIBIT, DR_ACTION_RESOLVE, DR_ACTION_SHIFT,
                               DR_ACTION_UNREACHABLE,
-                              DR_PORT_SHIFT, dr_adjacency)
+                              DR_IF_NEIGHBORS_FULL, DR_PORT_SHIFT, dr_adjacency)
 from fastpath.reasons cimport DropReason, PuntClass
 from fastpath.stages.classify cimport local_class
 from fastpath.stages.parse cimport any_bad, ip_length
@@ -38,6 +38,11 @@ cdef inline uint16_t hop_verdict(const uint8_t *ip, bint ipv6) noexcept nogil:
     return DropReason.ttl_expired if ip[7 if ipv6 else 8] <= 1 else VERDICT_OK
 
 
+cdef inline bint neighbors_full(const worker *w, uint32_t port) noexcept nogil:
+    """Whether a port has as many neighbours as it may: next hops of routes are resolved all the same."""
+    return port < PORTS and dr_load_relaxed_32(&w.t.interfaces[port].flags) & DR_IF_NEIGHBORS_FULL != 0
+
+
 cdef inline uint16_t action_verdict(worker *w, uint64_t dst, const uint8_t *ip, uint32_t in_first, uint16_t kind,
                                     bint ipv6) noexcept nogil:
     """What an adjacency that does not forward does with a packet; dst: its first word."""
@@ -48,7 +53,11 @@ cdef inline uint16_t action_verdict(worker *w, uint64_t dst, const uint8_t *ip, 
     if action == DR_ACTION_GLEAN or action == DR_ACTION_RESOLVE:
         if kind <= KIND_PARKED:
             verdict = hop_verdict(ip, ipv6)
-        return verdict if verdict != VERDICT_OK else VERDICT_PUNT | PuntClass.resolve
+        if verdict != VERDICT_OK:
+            return verdict
+        if action == DR_ACTION_GLEAN and neighbors_full(w, <uint32_t>(dst >> DR_PORT_SHIFT) & 0xFF):
+            return DropReason.neighbors_full
+        return VERDICT_PUNT | PuntClass.resolve
     if action == DR_ACTION_BLACKHOLE:
         return DropReason.blackhole
     if action == DR_ACTION_UNREACHABLE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,6 +189,23 @@ def fragmentation_failed(plane: Plane) -> None:
         fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 1500))
 
 
+def neighbors_full(plane: Plane) -> None:
+    """Of the port that the packets would leave by; a next hop of a route is resolved all the same."""
+    fabric = plane.fabric
+    port = fabric.fib.reader.interfaces()[1]
+    fabric.fib.interface_set(1, replace(port, full=True))
+    try:
+        result = plane.send(
+            0, [special(4, Special.GLEAN), special(6, Special.GLEAN)], until=lambda m: m.originated == 2
+        )
+        alone(result.moved, "neighbors_full", 2)
+        assert len(result.out[0]) == 2, "host and address unreachable"
+        with resolving(plane):
+            assert plane.send(0, [special(4, Special.RESOLVE)]).moved.punts == {"resolve": 1}
+    finally:
+        fabric.fib.interface_set(1, port)
+
+
 def park_full(plane: Plane) -> None:
     """Four packets wait for a next hop; the others do not."""
     with resolving(plane):
@@ -250,6 +268,7 @@ STATES: dict[str, Callable[[Plane], None]] = {
         port_down,
         punt_policed,
         punt_ring_full,
+        neighbors_full,
         fragmentation_failed,
         park_full,
         next_hop_unresolved,

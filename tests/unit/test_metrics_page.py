@@ -79,6 +79,9 @@ class Control:
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        return {"wan0": (5, 2), "wan1": (0, 0)}
+
     def refused(self) -> dict[str, int]:
         return {"full": 12, "group": 1}
 
@@ -248,6 +251,9 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
     for name in PuntClass.__members__:
         assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
         assert value(found, "dpdkrouter_policed_packets_total", **{"class": name}) == (13 if name == "echo" else 0)
+    for port, (neighbours, duplicates) in {"wan0": (5, 2), "wan1": (0, 0)}.items():
+        assert value(found, "dpdkrouter_neighbors", port=port) == neighbours
+        assert value(found, "dpdkrouter_duplicate_addresses_total", port=port) == duplicates
     assert value(found, "dpdkrouter_table_max", part="ipv4_routes") == 2000
     assert value(found, "dpdkrouter_table_max", part="ipv6_trie") == 1 << 20
     assert value(found, "dpdkrouter_table_used", part="ipv4_routes") == 0
