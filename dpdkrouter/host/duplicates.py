@@ -126,13 +126,13 @@ class Duplicates:
             one.close()
         self._sockets = {}
 
-    def _open(self) -> dict[int, socket.socket]:
-        """Deaf until they have their filter: a packet socket without a protocol gets nothing."""
-        made = {version: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) for version in (4, 6)}
+    @staticmethod
+    def _open() -> dict[int, socket.socket]:
+        """Without a filter at first: what comes until watch() is looked at by `conflict` alone."""
+        made = {}
         for version, kind in ((4, _ETH_P_ARP), (6, _ETH_P_IPV6)):
-            self._filter(made[version], program(version, ()))
+            made[version] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(kind))
             made[version].setblocking(False)
-            made[version].bind(("", kind))
         return made
 
     @staticmethod
