@@ -34,20 +34,23 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # by the port's list, and by its policer or a rule's
+    acl_deny = 28
+    policed = 29
     # on the link of a port that has as many neighbours as it may
-    neighbors_full = 28
+    neighbors_full = 30
     # punts
-    punt_policed = 29
-    punt_ring_full = 30
+    punt_policed = 31
+    punt_ring_full = 32
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 31
-    next_hop_unresolved = 32
-    tap_full = 33
-    inject_loop = 34
-    inject_invalid = 35
-    originate_failed = 36
-    originate_policed = 37
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 cpdef enum PuntClass:
     bgp = 0         # from configured peers

@@ -31,16 +31,18 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    neighbors_full = 28
-    punt_policed = 29
-    punt_ring_full = 30
-    park_full = 31
-    next_hop_unresolved = 32
-    tap_full = 33
-    inject_loop = 34
-    inject_invalid = 35
-    originate_failed = 36
-    originate_policed = 37
+    acl_deny = 28
+    policed = 29
+    neighbors_full = 30
+    punt_policed = 31
+    punt_ring_full = 32
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 class PuntClass(IntEnum):
     bgp = 0

@@ -222,7 +222,7 @@ cdef void _needs(const layout.dr_route_header *h, uint64_t *need) noexcept:
     need[3] = h.max_ecmp_groups * one * layout.DR_BUCKETS * sizeof(uint16_t)
     need[4] = (one << layout.DR_IPV4_ROOT_BITS) * sizeof(uint16_t)
     need[5] = h.max_ipv4_extended * one * 256 * sizeof(uint16_t)
-    need[6] = (one << layout.DR_IPV6_ROOT_BITS) * sizeof(uint32_t)
+    need[6] = layout.DR_IPV6_ROOT * sizeof(uint32_t)
     need[7] = h.ipv6_trie_bytes
     need[8] = (h.max_ipv4_routes + one) * sizeof(layout.dr_rule4)
     need[9] = (h.max_ipv6_routes + one) * sizeof(layout.dr_rule6)

@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.dpdk.eal cimport rte_epoll_event
 from fastpath.dpdk.mbuf cimport rte_mbuf, rte_mempool
 from fastpath.dpdk.ring cimport rte_ring
+from fastpath.filters cimport filter_work
 from fastpath.layout cimport dr_adjacency, dr_lcore_stats, dr_stats
 from fastpath.tables cimport tables
 
@@ -87,6 +88,7 @@ cdef struct router:
     uint32_t stop
     uint32_t idle                # IDLE_...
     uint32_t links_up            # bit p: port p; written by the host thread
+    uint32_t lacp                # bit p: port p's device is a bond with LACP
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
     const void *base             # readers' part of the route segment
@@ -101,6 +103,7 @@ cdef struct router:
     rte_ring *punt[33]           # one a worker, by slot
     uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
     int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
+    uint64_t filtered            # bit p: port p has ingress filters; PORTS and above: never
 
 # One family's packets on their way: parallel arrays, so that a compiler can work on several packets at once.
 cdef struct lanes:
@@ -168,6 +171,9 @@ cdef struct worker:
     uint32_t n_tagged
     uint8_t tagged_port[BURST]   # of tagged[i]: the sub-interface
     rte_mbuf *tagged[BURST]      # taken out of a parent's burst, tags off
+    filter_work *filters         # NULL: no port has any
+    uint32_t n_lacp              # bonds with LACP that this worker owns
+    uint16_t lacp[PORTS]
 
 ctypedef uint32_t (*turn_function)(worker *w) noexcept nogil
 

@@ -16,7 +16,7 @@ cdef struct tables:
     const uint16_t *buckets            # [max_ecmp_groups][DR_BUCKETS]
     const uint16_t *ipv4_root          # [2^24]
     const uint16_t *ipv4_extended      # [max_ipv4_extended][256]
-    const uint32_t *ipv6_root          # [2^20]
+    const uint32_t *ipv6_root          # [DR_IPV6_ROOT]
     const uint8_t *ipv6_trie           # units of DR_IPV6_UNIT bytes
 
 

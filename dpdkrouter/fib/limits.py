@@ -87,7 +87,7 @@ def layout(limits: Limits) -> Layout:
         "buckets": limits.max_ecmp_groups * 512,
         "ipv4_root": 2 << 24,
         "ipv4_extended": limits.max_ipv4_extended * 512,
-        "ipv6_root": 4 << 20,
+        "ipv6_root": 4 * ((1 << 21) + (1 << 12)),
         "ipv6_trie": limits.ipv6_trie_mib << 20,
     }
     writers = {

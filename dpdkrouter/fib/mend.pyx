@@ -10,14 +10,15 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from dpdkrouter.fib.groups cimport Groups
-from dpdkrouter.fib.node6 cimport entries_of, node_at, node_base, runs_of, stands_alone, starts_of, units_for
+from dpdkrouter.fib.node6 cimport (entries_of, first_level, node_at, node_base, root_address, runs_of, stands_alone,
+                                   starts_of, units_for)
 from dpdkrouter.fib.rules cimport close4, close6, cover4, cover6, find4, is_prefix6, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.table4 cimport Table4
 from dpdkrouter.fib.table6 cimport Table6
 from dpdkrouter.fib.walk6 cimport leaf6, leaf6_at, word6
 from dpdkrouter.fib.writer cimport Writer
 from fastpath.atomic cimport dr_store_release_16, dr_store_release_32, dr_store_release_64
-from fastpath.layout cimport DR_GROUP_MULTI, DR_IPV4_EXTENDED, DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE
+from fastpath.layout cimport DR_GROUP_MULTI, DR_IPV4_EXTENDED, DR_IPV6_CHILD, DR_IPV6_ROOT, DR_IPV6_STRIDE
 
 from dpdkrouter.fib.records import TableFullError
 
@@ -185,9 +186,11 @@ cdef class Mender:
     cdef int cut6(self, list found) except -1:
         cdef uint8_t[::1] taken = bytearray(self.writer.table6.arena.units)
         cdef uint32_t i
-        for i in range(1 << DR_IPV6_ROOT_BITS):
+        cdef uint64_t hi
+        for i in range(DR_IPV6_ROOT):
             if self.writer.table6.root[i] & DR_IPV6_CHILD:
-                self.cut_under(&self.writer.table6.root[i], 0, <uint64_t>i << (64 - DR_IPV6_ROOT_BITS), 0, taken, found)
+                hi = root_address(i)
+                self.cut_under(&self.writer.table6.root[i], first_level(hi), hi, 0, taken, found)
         return 0
 
     cdef int cut_under(self, uint32_t *at, int level, uint64_t hi, uint64_t lo, uint8_t[::1] taken,
@@ -207,7 +210,7 @@ cdef class Mender:
             if not starts_of(node)[0] >> slot & 1:
                 continue
             if entry[0] & DR_IPV6_CHILD:
-                place = (<u128>hi << 64 | <u128>lo) + (<u128>slot << shift if shift >= 0 else 0)
+                place = (<u128>hi << 64 | <u128>lo) + (<u128>slot << shift if shift >= 0 else slot >> -shift)
                 if stands_alone(node, slot):
                     self.cut_under(entry, level + 1, <uint64_t>(place >> 64), <uint64_t>place, taken, found)
                 else:

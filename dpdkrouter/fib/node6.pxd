@@ -6,7 +6,9 @@ whole runs, and can always be changed in place, by single stores, without memory
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE, DR_IPV6_UNIT
+from fastpath.layout cimport (DR_IPV6_CHILD, DR_IPV6_GLOBAL, DR_IPV6_OTHER_BITS, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE,
+                              DR_IPV6_UNIT)
+from fastpath.lookup6 cimport is_global6
 
 cdef extern from *:
     int __builtin_popcountll(unsigned long long word) noexcept nogil
@@ -51,12 +53,24 @@ cdef inline bint stands_alone(uint8_t *node, int slot) noexcept nogil:
 
 cdef inline int node_base(int level) noexcept nogil:
     """Bits of the address above a node of this level."""
-    return DR_IPV6_ROOT_BITS + DR_IPV6_STRIDE * level
+    return DR_IPV6_OTHER_BITS + DR_IPV6_STRIDE * level
+
+
+cdef inline int first_level(uint64_t hi) noexcept nogil:
+    """Level of the nodes that the root's entry for an address leads to: where its part of the root ends."""
+    return (DR_IPV6_ROOT_BITS - DR_IPV6_OTHER_BITS) // DR_IPV6_STRIDE if is_global6(hi) else 0
+
+
+cdef inline uint64_t root_address(uint32_t index) noexcept nogil:
+    """The first half of the first address that an entry of the root answers for."""
+    if index < DR_IPV6_GLOBAL:
+        return <uint64_t>(index | DR_IPV6_GLOBAL) << (64 - DR_IPV6_ROOT_BITS)
+    return <uint64_t>(index - DR_IPV6_GLOBAL) << (64 - DR_IPV6_OTHER_BITS)
 
 
 cdef inline int level_of(int length) noexcept nogil:
     """Level of the node in whose slots a prefix longer than the root's bits ends."""
-    return (length - DR_IPV6_ROOT_BITS - 1) // DR_IPV6_STRIDE
+    return (length - DR_IPV6_OTHER_BITS - 1) // DR_IPV6_STRIDE
 
 
 cdef inline int slot_at(uint64_t hi, uint64_t lo, int base) noexcept nogil:
@@ -66,6 +80,8 @@ cdef inline int slot_at(uint64_t hi, uint64_t lo, int base) noexcept nogil:
         return (hi >> (shift - 64)) & 63
     if shift > 58:    # across the halves
         return ((hi << (64 - shift)) | (lo >> shift)) & 63
+    if shift < 0:     # the deepest: two bits are left
+        return (lo << -shift) & 63
     return (lo >> shift) & 63
 
 

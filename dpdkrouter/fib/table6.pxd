@@ -5,11 +5,12 @@ from dpdkrouter.fib.arena cimport Arena
 from dpdkrouter.fib.grace cimport Grace
 
 cdef struct path6:               # the way down to a slot
-    uint32_t *entry[20]          # [0]: the root's; [j]: the one in the node of level j - 1 that leads on
-    int levels                   # nodes passed: entry[levels] is the last one
+    uint32_t *entry[21]          # [first]: the root's; [j]: the one in the node of level j - 1 that leads on
+    int first                    # level of the first node
+    int levels                   # level of the node that entry[levels], the last one, leads to
 
 cdef class Table6:
-    cdef uint32_t *root          # [2^20]
+    cdef uint32_t *root          # [DR_IPV6_ROOT]
     cdef uint8_t *trie
     cdef Arena arena
     cdef Grace grace
@@ -39,6 +40,7 @@ cdef class Table6:
     cdef void collapse(self, path6 *path) noexcept
     cdef void shrink(self, uint32_t *at, int level) noexcept
     cdef void paint_root(self, uint64_t hi, int length, uint32_t leaf, bint only_same) noexcept
+    cdef void paint_entries(self, uint32_t first, uint32_t count, int length, uint32_t leaf, bint only_same) noexcept
     cdef void paint_range(self, uint32_t *at, uint64_t hi, uint64_t lo, int length, uint32_t leaf,
                           bint only_same) noexcept
     cdef void paint_under(self, uint32_t entry, int length, uint32_t leaf, bint only_same) noexcept

@@ -1,25 +1,28 @@
 """Writer of the IPv6 table: the run-compressed trie that lookup6.pxd reads.
 
-A rule longer than /20 ends in the slots of one node: level = (length - 21) // 6. Inserting builds new nodes
+A rule longer than what the root looks at (24 bits in 2000::/3, else 12) ends in the slots of one node: level =
+(length - 13) // 6, so that nodes below 2000::/3 begin at level 2. Inserting builds new nodes
 aside and publishes them by one store into the entry above (`prepare`, which may find no memory, then
 `commit`, which cannot fail); where the runs stay as they are, and in nodes wholly inside the rule's range,
 leaves are changed in place, each by one store. A leaf shows its owner's length: an insertion changes leaves
 whose owner is not longer, a withdrawal those whose owner has the rule's length, which inside its range is the
 rule itself. So an operation cut off anywhere is simply done again. A withdrawal never needs memory. A node in
 and below which no rule ends any more becomes a leaf of the node above. Called by Fib on the control thread.
-Invariant: a leaf in a node of level k has an owner no longer than 26 + 6k.
+Invariant: a leaf in a node of level k has an owner no longer than 18 + 6k.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from dpdkrouter.fib.arena cimport Arena
 from dpdkrouter.fib.grace cimport RETIRED_NODE, Grace
-from dpdkrouter.fib.node6 cimport (encode, entries_of, expand, is_leaf_throughout, level_of, node_at, node_base, owner,
-                                   range_of, run_of, runs, runs_of, slot_at, stands_alone, starts_of, units_for)
+from dpdkrouter.fib.node6 cimport (encode, entries_of, expand, first_level, is_leaf_throughout, level_of, node_at,
+                                   node_base, owner, range_of, root_address, run_of, runs, runs_of, slot_at,
+                                   stands_alone, starts_of, units_for)
 from fastpath.atomic cimport dr_store_release_32
-from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS
+from fastpath.layout cimport (DR_IPV6_CHILD, DR_IPV6_GLOBAL, DR_IPV6_OTHER_BITS, DR_IPV6_ROOT, DR_IPV6_ROOT_BITS)
+from fastpath.lookup6 cimport is_global6, root_bits6, root_index6
 
 cdef enum:
-    LEVELS = 18    # nodes that an address of 128 bits passes
+    LEVELS = 20    # those of nodes: 12 bits and 20 times 6
 
 
 cdef inline bint shows(uint32_t leaf, int length, bint only_same) noexcept nogil:
@@ -44,8 +47,8 @@ cdef class Table6:
         """Find the free units: those in no node that can be reached. False when the trie is damaged."""
         cdef uint32_t i
         self.arena.forget()
-        for i in range(1 << DR_IPV6_ROOT_BITS):
-            if self.root[i] & DR_IPV6_CHILD and not self.reach(self.root[i], 0):
+        for i in range(DR_IPV6_ROOT):
+            if self.root[i] & DR_IPV6_CHILD and not self.reach(self.root[i], first_level(root_address(i))):
                 return False
         self.arena.rebuild()
         return True
@@ -119,10 +122,10 @@ cdef class Table6:
 
     cdef void descend(self, path6 *path, uint64_t hi, uint64_t lo, int level) noexcept:
         """Follow an address until a leaf, or until the entry that leads to its node of `level`."""
-        cdef uint32_t *at = &self.root[hi >> (64 - DR_IPV6_ROOT_BITS)]
+        cdef uint32_t *at = &self.root[root_index6(hi)]
         cdef uint8_t *node
-        path.levels = 0
-        path.entry[0] = at
+        path.first = path.levels = first_level(hi)
+        path.entry[path.levels] = at
         while at[0] & DR_IPV6_CHILD and path.levels < level:
             node = node_at(self.trie, at[0])
             at = entries_of(node) + run_of(node, slot_at(hi, lo, node_base(path.levels)))
@@ -134,7 +137,7 @@ cdef class Table6:
         cdef path6 path
         self.built_count = 0
         self.publish_at = NULL
-        if length <= DR_IPV6_ROOT_BITS:
+        if length <= root_bits6(hi):
             return True
         self.descend(&path, hi, lo, level_of(length))
         if path.entry[path.levels][0] & DR_IPV6_CHILD:
@@ -173,7 +176,7 @@ cdef class Table6:
         cdef uint32_t *above
         cdef uint8_t *parent
         cdef uint32_t slots[64]
-        cdef int level = path.levels - 1    # of the node that holds the leaf; -1: the root does
+        cdef int level = path.levels - 1    # of the node that holds the leaf, if it is not the root
         cdef int slot
         cdef uint32_t top = self.chain(hi, lo, length, leaf, at[0], path.levels)
         if top == 0:
@@ -181,7 +184,7 @@ cdef class Table6:
             return False
         self.publish_at = at
         self.publish = top
-        if level < 0:
+        if level < path.first:
             return True
         above = path.entry[level]
         parent = node_at(self.trie, above[0])
@@ -219,7 +222,7 @@ cdef class Table6:
     cdef void commit(self, uint64_t hi, uint64_t lo, int length, uint32_t leaf) noexcept:
         """Publish what prepare() has built for the same rule, and change the leaves inside its range."""
         cdef path6 path
-        if length <= DR_IPV6_ROOT_BITS:
+        if length <= root_bits6(hi):
             self.paint_root(hi, length, leaf, False)
             return
         if self.publish_at != NULL:
@@ -231,9 +234,18 @@ cdef class Table6:
     # -- changes in place --
 
     cdef void paint_root(self, uint64_t hi, int length, uint32_t leaf, bint only_same) noexcept:
+        """A rule that ends in the root."""
+        cdef uint32_t first = root_index6(hi)
+        if is_global6(hi):
+            self.paint_entries(first, <uint32_t>1 << (DR_IPV6_ROOT_BITS - length), length, leaf, only_same)
+            return
+        self.paint_entries(first, <uint32_t>1 << (DR_IPV6_OTHER_BITS - length), length, leaf, only_same)
+        if hi == 0 and length < 3:    # 2000::/3 is within
+            self.paint_entries(0, DR_IPV6_GLOBAL, length, leaf, only_same)
+
+    cdef void paint_entries(self, uint32_t first, uint32_t count, int length, uint32_t leaf, bint only_same) noexcept:
         cdef uint32_t i
-        cdef uint32_t first = <uint32_t>(hi >> (64 - DR_IPV6_ROOT_BITS))
-        for i in range(first, first + (<uint32_t>1 << (DR_IPV6_ROOT_BITS - length))):
+        for i in range(first, first + count):
             if self.root[i] & DR_IPV6_CHILD:
                 self.paint_under(self.root[i], length, leaf, only_same)
             elif shows(self.root[i], length, only_same):
@@ -267,7 +279,8 @@ cdef class Table6:
 
         Its own runs, in place. False when no node of the rule's level is there.
         """
-        if length <= DR_IPV6_ROOT_BITS:
+        if length <= root_bits6(hi):
+            path.first = 0
             path.levels = -1
             self.paint_root(hi, length, leaf, True)
             return True
@@ -301,7 +314,7 @@ cdef class Table6:
         cdef uint32_t *at
         cdef uint8_t *node
         cdef int level
-        for level in range(path.levels, -1, -1):
+        for level in range(path.levels, path.first - 1, -1):
             at = path.entry[level]
             node = node_at(self.trie, at[0])
             if not self.grace.has_room(1):
@@ -338,10 +351,10 @@ cdef class Table6:
         cdef path6 path
         cdef uint32_t i
         self.left_behind = 0
-        for i in range(1 << DR_IPV6_ROOT_BITS):
+        for i in range(DR_IPV6_ROOT):
             if self.root[i] & DR_IPV6_CHILD:
-                path.levels = 0
-                path.entry[0] = &self.root[i]
+                path.first = path.levels = first_level(root_address(i))
+                path.entry[path.levels] = &self.root[i]
                 self.tidy_under(&path)
 
     cdef void tidy_under(self, path6 *path) noexcept:

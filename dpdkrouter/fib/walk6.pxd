@@ -4,15 +4,17 @@ Besides the table's writer and its lookup the one place that knows the trie's la
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from dpdkrouter.fib.node6 cimport entries_of, node_at, node_base, run_of, runs_of, slot_at, starts_of, units_for
+from dpdkrouter.fib.node6 cimport (entries_of, first_level, node_at, node_base, root_address, run_of, runs_of, slot_at,
+                                   starts_of, units_for)
 from fastpath.atomic cimport dr_load_acquire_32
-from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_ROOT_BITS, DR_IPV6_STRIDE
+from fastpath.layout cimport DR_IPV6_CHILD, DR_IPV6_GLOBAL, DR_IPV6_ROOT, DR_IPV6_STRIDE
+from fastpath.lookup6 cimport root_bits6, root_index6
 
 cdef extern from *:
     ctypedef uint64_t u128 "unsigned __int128"
 
 cdef enum:
-    LEVELS6 = 18         # nodes that an address of 128 bits passes
+    LEVELS6 = 20         # levels of nodes
 
 cdef struct leaf6:
     uint32_t *at         # the entry
@@ -33,15 +35,15 @@ cdef inline uint32_t word6(int length, uint16_t group) noexcept nogil:
 cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_t hi, uint64_t lo,
                           leaf6 *leaf) noexcept nogil:
     """What the trie shows for an address, and for which others by the same entry."""
-    cdef uint32_t *at = &root[hi >> (64 - DR_IPV6_ROOT_BITS)]
+    cdef uint32_t *at = &root[root_index6(hi)]
     cdef uint32_t entry = dr_load_acquire_32(at)
     cdef uint32_t unit
     cdef uint8_t *node
-    cdef int level = 0, slot, before = 0, after = 1
+    cdef int level = first_level(hi), slot, before = 0, after = 1
     cdef uint64_t starts
     cdef u128 place
     leaf.broken = False
-    leaf.bits = DR_IPV6_ROOT_BITS
+    leaf.bits = root_bits6(hi)
     while entry & DR_IPV6_CHILD:
         unit = entry & ~DR_IPV6_CHILD
         node = node_at(trie, entry)
@@ -66,6 +68,9 @@ cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_
         level += 1
     leaf.at = at
     leaf.word = entry
+    if leaf.bits > 128:    # the deepest node's slots are sixteenths of an address
+        leaf.bits = 128
+        before, after = before >> 4, (after + 15) >> 4
     place = (<u128>hi << 64 | <u128>lo) >> (128 - leaf.bits)
     leaf.first_hi = <uint64_t>(((place - <u128>before) << (128 - leaf.bits)) >> 64)
     leaf.first_lo = <uint64_t>((place - <u128>before) << (128 - leaf.bits))
@@ -74,10 +79,11 @@ cdef inline void leaf6_at(uint32_t *root, uint8_t *trie, uint32_t units, uint64_
 
 
 cdef inline void same_root6(uint32_t *root, leaf6 *leaf) noexcept nogil:
-    """Let a leaf in the root go on over the entries that are the same: a million are a few runs."""
-    cdef uint64_t index = leaf.last_hi >> (64 - DR_IPV6_ROOT_BITS)
-    cdef uint64_t last = index
+    """Let a leaf in the root go on over the entries that are the same: millions are a few runs."""
+    cdef uint32_t index = root_index6(leaf.last_hi)
+    cdef uint32_t last = index
+    cdef uint32_t end = DR_IPV6_GLOBAL if index < DR_IPV6_GLOBAL else DR_IPV6_ROOT
     if leaf.at == &root[index] and not leaf.broken:
-        while last + 1 < 1 << DR_IPV6_ROOT_BITS and root[last + 1] == root[index]:
+        while last + 1 < end and root[last + 1] == root[index] and root_index6(root_address(last + 1)) == last + 1:
             last += 1
-        leaf.last_hi += (last - index) << (64 - DR_IPV6_ROOT_BITS)
+        leaf.last_hi += root_address(last) - root_address(index)

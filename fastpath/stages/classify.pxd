@@ -1,8 +1,8 @@
 """Which punt class a packet for the host stack has: what it takes of the class's rate, others can't have.
 
-`bgp`: TCP port 179 from an address of a configured peer; RFC 5082 3: where TTL security is configured, only with so many
-hops left as it asks for. `neighbor`: ARP, and ND with the 255 hops that RFC 4861 asks for, so from this link. `echo`: ICMP and
-ICMPv6 echo, requests and replies. All else is `local`, later fragments too: they have no ports to look at.
+`bgp`: TCP port 179 from an address of a configured peer; RFC 5082 3: where TTL security is configured, only with so
+many hops left as it asks for. `neighbor`: ARP, and ND with the 255 hops that RFC 4861 asks for, so from this link.
+`echo`: ICMP and ICMPv6 echo, requests and replies. All else is `local`, later fragments too: they have no ports.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.bytes cimport dr_get_be16, dr_get_be32, dr_get_be64

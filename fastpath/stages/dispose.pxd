@@ -19,8 +19,8 @@ cdef enum:
 
 
 cdef inline uint16_t punt(worker *w, burst *b, rte_mbuf *m, uint16_t punt_class, uint64_t now) noexcept nogil:
-    """Hand to the host thread; returns the drop reason when it is not taken, else the punt verdict. ARP and ND are policed by
-    port, so that a link without manners costs others no neighbour; a ring that fills has room for BGP to the last."""
+    """Hand to the host thread; returns the drop reason when it is not taken, else the punt verdict. ARP and ND are
+    policed by port, so that a link without manners costs others no neighbour; the end of a ring is for BGP alone."""
     cdef void *obj = m
     cdef bint by_port = punt_class == PuntClass.neighbor and b.port < PORTS
     if not bucket_take(&w.neighbor[b.port] if by_port else &w.classes[punt_class], now):

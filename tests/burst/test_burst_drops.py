@@ -43,6 +43,11 @@ def damaged(frame: bytes, at: int, value: int | bytes, *, sum4: bool = False) ->
 
 
 GOOD4, GOOD6 = to(4, 1), to(6, 1)
+# What port 0 has then, and the tables for it.
+FILTERS = {
+    "acl_deny": (('acl_in = "none"',), '[[acl]]\nname = "none"\n'),
+    "policed": (('policer_in = "small"',), '[[policer]]\nname = "small"\ncir = 1\ncbs = 30\n'),
+}
 CASES: dict[str, list[bytes]] = {
     "mac_mismatch": [
         bytes([2, 9, 9, 9, 9, 9]) + GOOD4[6:],
@@ -107,6 +112,9 @@ def test_drop(plane: Plane, tmp_path: Path, reason: str) -> None:
     elif reason == "frame_truncated":
         result = capture.run("drop", tmp_path, [GOOD4[:13], GOOD6[:1], GOOD4[:12] + b"\x81\0\0"])
         alone(result.moved, reason, 3)
+    elif reason in FILTERS:
+        filters, tables = FILTERS[reason]
+        alone(capture.run("drop", tmp_path, [GOOD4, GOOD6], filters=filters, tables=tables).moved, reason, 2)
     else:
         frames = CASES[reason]
         alone(plane.send(0, frames).moved, reason, len(frames))

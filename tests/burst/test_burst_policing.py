@@ -37,7 +37,7 @@ def frame(name: str, port: int = 0) -> bytes:
 @pytest.fixture(scope="module")
 def running(hugepages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     punt = "\n".join(f"{name} = {pps}" for name, pps in RATES.items())
-    with Plane("policing", tmp_path_factory.mktemp("policing"), punt=punt) as plane:
+    with Plane("policing", tmp_path_factory.mktemp("policing"), tables=f"[punt]\n{punt}\n") as plane:
         yield plane
 
 

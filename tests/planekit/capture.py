@@ -56,6 +56,7 @@ class Captured:
     out: list[list[bytes]]
     exit_code: int
     output: str
+    filters: dict[str, tuple[tuple[int, int], ...]]  # what ACLs and policers have counted
 
 
 def run(
@@ -67,8 +68,11 @@ def run(
     hugepages: bool = True,
     timeout: float = 60.0,
     env: dict[str, str] | None = None,
+    filters: tuple[str, ...] = (),
+    tables: str = "",
 ) -> Captured:
-    """Let one worker read `frames` from port 0, then end it. Frames for near_mac(0) are sent to the device's MAC."""
+    """Let one worker read `frames` from port 0, then end it. Frames for near_mac(0) are sent to the device's MAC.
+    filters, tables: as Settings has them."""
     write_pcap(folder / "in.pcap", [own_mac(0) + f[6:] if f[:6] == near_mac(0) else f for f in frames])
     write_pcap(folder / "none.pcap", [])
     sources = ("in", "none", "none")
@@ -76,7 +80,14 @@ def run(
         f"net_pcap{n},rx_pcap={folder}/{source}.pcap,tx_pcap={folder}/out{n}.pcap" for n, source in enumerate(sources)
     )
     settings = Settings(
-        instance(name), devices, mtus=MTUS, simd=simd, hugepages=hugepages, addresses=ADDRESSES, body=PEERS
+        instance(name),
+        devices,
+        mtus=MTUS,
+        simd=simd,
+        hugepages=hugepages,
+        addresses=ADDRESSES,
+        filters=filters,
+        tables=PEERS + tables,
     )
     process = FastPathProcess(settings, folder, env=env)
     paths = process.paths
@@ -86,6 +97,7 @@ def run(
             process.await_ready()
             counters = Counters(paths.stats)
             after = _finished(counters, len(frames), timeout, process)
+            counted = {one.name: one.counts for one in counters.reader.filters()}
             code = process.stop()
             empty = _zeroes(after)
             counters.close()
@@ -94,7 +106,7 @@ def run(
         paths.routes.unlink(missing_ok=True)
         paths.stats.unlink(missing_ok=True)
     out = [read_pcap(folder / f"out{n}.pcap") for n in range(len(MTUS))]
-    return Captured(Moved.between(empty, after), after, out, code, process.output())
+    return Captured(Moved.between(empty, after), after, out, code, process.output(), counted)
 
 
 def _finished(counters: Counters, frames: int, timeout: float, process: FastPathProcess) -> Snapshot:

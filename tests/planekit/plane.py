@@ -49,10 +49,11 @@ class Plane:
         hugepages: bool = True,
         whole: bool = False,
         subs: tuple[tuple[int, int, int], ...] = (),
-        punt: str = "",
+        filters: tuple[str, ...] = (),
+        tables: str = "",
     ) -> None:
         """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
-        outer VLAN or 0, and VLAN of the ports after those of `mtus`. punt: of [punt], TOML."""
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`. filters, tables: as Settings has them."""
         self._stack = ExitStack()
         self._mtus = mtus + (1500,) * len(subs)
         self._line = [*range(len(mtus)), *(parent for parent, _, _ in subs)]  # the wire of each port
@@ -70,7 +71,8 @@ class Plane:
             hugepages=hugepages,
             subs=subs,
             addresses=ADDRESSES,
-            body=f"{PEERS}[punt]\n{punt}",
+            filters=filters,
+            tables=PEERS + tables,
         )
         self._folder = folder
         self._settings = settings

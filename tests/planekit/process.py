@@ -44,6 +44,16 @@ def instance(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Bond:
+    """A port that is a bond; more: further keys."""
+
+    members: tuple[str, ...]
+    mode: str
+    mac: str
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """What differs between tests; the rest of the configuration follows."""
 
@@ -57,9 +67,11 @@ class Settings:
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
-    addresses: tuple[str, ...] = ()  # of port0, for the semantics of `body`
-    body: str = ""  # more tables
+    addresses: tuple[str, ...] = ()  # of port0
+    bonds: tuple[Bond, ...] = ()  # the next ports
     subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
+    filters: tuple[str, ...] = ()  # lines of port0, port1, ... in all of them, such as acl_in
+    tables: str = ""  # further tables
 
     def toml(self, namespace: str) -> str:
         def quoted(words: tuple[str, ...]) -> str:
@@ -84,7 +96,11 @@ class Settings:
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
             lines += [f"addresses = {quoted(self.addresses)}"] if number == 0 else []
-        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
+            lines += self.filters[number : number + 1]
+        for number, bond in enumerate(self.bonds, len(self.devices)):
+            lines += ["[[port]]", f'name = "port{number}"', f"bond = {quoted(bond.members)}"]
+            lines += [f'bond_mode = "{bond.mode}"', f'mac = "{bond.mac}"', *bond.more]
+        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices) + len(self.bonds)):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += [
                 "[[port]]",
@@ -94,7 +110,8 @@ class Settings:
                 f"mtu = {mtu}",
             ]
             lines += [f"outer_vlan = {outer}"] if outer else []
-        return "\n".join([*lines, self.body]) + "\n"
+            lines += self.filters[number : number + 1]
+        return "\n".join(lines) + "\n" + self.tables
 
 
 class FastPathProcess:

@@ -18,6 +18,7 @@ from table_model import SMALL, Model, answers, apply, fill_groups, routes, segme
 
 EXTENDED = 0x8000
 CHILD = 0x80000000
+OTHER = 1 << 21  # the first entry of the IPv6 root for what is outside 2000::/3
 Damage = tuple[str, int, str, int]
 """(part, element, struct format, what to store there)"""
 
@@ -116,10 +117,10 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
     extended = next(i for i in range(0x0A0000, 0x0A0010) if peek(fib, "ipv4_root", i, "=H") & EXTENDED)
     other = next(i for i in range(extended + 1, 0x0A0010) if peek(fib, "ipv4_root", i, "=H") & EXTENDED)
     block = peek(fib, "ipv4_root", extended, "=H") & ~EXTENDED
-    child = next(i for i in range(0x20010, 0x20020) if peek(fib, "ipv6_root", i, "=I") & CHILD)
+    child = next(i for i in range(0x100, 0x200) if peek(fib, "ipv6_root", i, "=I") & CHILD)
     node = (peek(fib, "ipv6_root", child, "=I") & ~CHILD) * 4  # in words
     leaf = next(i for i in range(node + 2, node + 66) if not peek(fib, "ipv6_trie", i, "=I") & CHILD)
-    starts, slot = next(found for i in range(0x20010, 0x20040) if (found := leading_on(fib, i)) is not None)
+    starts, slot = next(found for i in range(0x100, 0x400) if (found := leading_on(fib, i)) is not None)
     multi = next(i for i in range(1, 10) if peek(fib, "groups", i, "=I") & CHILD)
     return {
         "an entry of no rule's": [("ipv4_root", 0xC00000, "=H", 3)],
@@ -131,7 +132,7 @@ def damages(fib: Fib) -> dict[str, list[Damage]]:
         "a block that is not there": [("ipv4_root", extended, "=H", EXTENDED | 300)],
         "a block that two name": [("ipv4_root", extended, "=H", peek(fib, "ipv4_root", other, "=H"))],
         "a block lost": [("ipv4_root", extended, "=H", 1), ("ipv4_depth", extended, "=B", 0)],
-        "a root leaf of no rule's": [("ipv6_root", 0x50000, "=I", 20 << 16 | 3)],
+        "a root leaf of no rule's": [("ipv6_root", OTHER + 0x500, "=I", 12 << 16 | 3)],
         "a leaf of another group": [("ipv6_trie", leaf, "=I", 33 << 16 | 3)],
         "a leaf of another length": [("ipv6_trie", leaf, "=I", peek(fib, "ipv6_trie", leaf, "=I") ^ 1 << 16)],
         "a leaf that has lost its rule": [("ipv6_trie", leaf, "=I", 0)],
@@ -174,11 +175,11 @@ def test_damage_is_found_and_mended_in_place(fib: Fib, path: Path, name: str) ->
 
 def test_a_difference_says_where_and_what(fib: Fib) -> None:
     poke(fib, "ipv4_root", 0xC00000, "=H", 3)
-    poke(fib, "ipv6_root", 0x50000, "=I", 20 << 16 | 3)
+    poke(fib, "ipv6_root", OTHER + 0x500, "=I", 12 << 16 | 3)
     poke(fib, "groups", 1, "=I", 2)
     assert [str(one) for one in audit(fib).differences] == [
         "192.0.0.0/24: the table shows what no rule says",
-        "5000::/20: the table shows what no rule says",
+        "5000::/12: the table shows what no rule says",
         "group 1: its word is not its only member",
     ]
 

@@ -265,7 +265,7 @@ def damage(path: Path, limits: Limits, choose: random.Random) -> None:
         (root4, 8192),
         (parts["ipv4_depth"].offset + (BASES[4] >> 8), 4096),
         (parts["ipv4_extended"].offset, limits.max_ipv4_extended * 512),
-        (parts["ipv6_root"].offset + 4 * (BASES[6] >> 108), 64),
+        (parts["ipv6_root"].offset + 4 * (BASES[6] >> 104 & 0x1FFFFF), 64 * 16),
         (parts["ipv6_trie"].offset + 16, 4096),
     ]
     for _ in range(choose.randint(1, 30)):
