@@ -164,8 +164,9 @@ cdef class Router:
             size *= 2
         made = <peer *>allocate(size * sizeof(peer), "table of BGP peers")
         for address, least in addresses:
-            hi = int.from_bytes(address[:-8] or b"\0", "big")
-            lo = int.from_bytes(address[-8:], "big")
+            high = len(address) - 8 if len(address) == 16 else 0
+            hi = int.from_bytes(address[:high], "big")
+            lo = int.from_bytes(address[high:], "big")
             at = peer_hash(hi, lo)
             while made[at & (size - 1)].family:
                 at += 1

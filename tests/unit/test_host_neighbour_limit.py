@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpdkrouter.host.neighbour_table import Neighbour, NeighbourTable, Request, State, Verb
 
+if TYPE_CHECKING:
+    from dpdkrouter.host.neighbour_table import Key
+
 MAC = bytes.fromhex("020000000009")
 
 
-def key(number: int, port: str = "p0") -> tuple[str, object]:
+def key(number: int, port: str = "p0") -> Key:
     return port, ip_address(f"192.0.2.{number}")
 
 
