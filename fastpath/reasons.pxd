@@ -37,21 +37,24 @@ cpdef enum DropReason:
     # by the port's list, and by its policer or a rule's
     acl_deny = 28
     policed = 29
+    # on the link of a port that has as many neighbours as it may
+    neighbors_full = 30
     # punts
-    punt_policed = 30
-    punt_ring_full = 31
+    punt_policed = 31
+    punt_ring_full = 32
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 32
-    next_hop_unresolved = 33
-    tap_full = 34
-    inject_loop = 35
-    inject_invalid = 36
-    originate_failed = 37
-    originate_policed = 38
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 cpdef enum PuntClass:
-    bgp = 0
+    bgp = 0         # from configured peers
     neighbor = 1    # ARP and ND
-    local = 2
-    resolve = 3
+    echo = 2        # ICMP and ICMPv6 echo
+    resolve = 3     # waits for its next hop's MAC
+    local = 4       # the rest

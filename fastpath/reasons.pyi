@@ -33,18 +33,20 @@ class DropReason(IntEnum):
     vlan_unknown = 27
     acl_deny = 28
     policed = 29
-    punt_policed = 30
-    punt_ring_full = 31
-    park_full = 32
-    next_hop_unresolved = 33
-    tap_full = 34
-    inject_loop = 35
-    inject_invalid = 36
-    originate_failed = 37
-    originate_policed = 38
+    neighbors_full = 30
+    punt_policed = 31
+    punt_ring_full = 32
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 class PuntClass(IntEnum):
     bgp = 0
     neighbor = 1
-    local = 2
+    echo = 2
     resolve = 3
+    local = 4
