@@ -164,4 +164,5 @@ def test_a_flood_of_pings_costs_neither_session_nor_transit(lab: Lab, seconds: f
     assert after.policed - before.policed > 0.9 * (packets - punted)
     assert share < 0.5, "to police a packet costs more than all that came before"
     grown = {reason for reason, count in lab.router.drops().items() if count != dropped.get(reason, 0)}
-    assert grown <= {"punt_policed", "no_route"}, "the answers have no route; nothing else is lost"
+    # the answers have no route, and the kernel's MLD reports on host0 end there; nothing else is lost
+    assert grown <= {"punt_policed", "no_route", "inject_invalid"}
