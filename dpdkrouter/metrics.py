@@ -91,6 +91,19 @@ SERIES = (
     ),
     Series("dpdkrouter_dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
     Series("dpdkrouter_punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
+    Series(
+        "dpdkrouter_punt_policed_packets_total",
+        "counter",
+        "Packets for the host stack beyond their class's rate.",
+        ("class",),
+    ),
+    Series("dpdkrouter_neighbors", "gauge", "Neighbours with a MAC.", ("port",)),
+    Series(
+        "dpdkrouter_duplicate_addresses_total",
+        "counter",
+        "ARP packets and neighbour advertisements by which another station claimed an address of the port.",
+        ("port",),
+    ),
     # ingress filters
     Series("dpdkrouter_acl_packets_total", "counter", "Packets that a list has judged or counted.", ("acl",)),
     Series("dpdkrouter_acl_bytes_total", "counter", "Bytes of packets that a list has judged or counted.", ("acl",)),

@@ -92,6 +92,10 @@ class ControlView(Protocol):
         """
         ...
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        """By port: neighbours with a MAC, and claims of others to our addresses."""
+        ...
+
     def refused(self) -> dict[str, int]:
         """Routes that found no room, by reason."""
         ...
@@ -161,6 +165,8 @@ class RouterCollector(Collector):
                         page.add("dpdkrouter_dropped_packets_total", packets, reason=reason)
                     for name, packets in stats.punts().items():
                         page.add("dpdkrouter_punted_packets_total", packets, **{"class": name})
+                    for name, packets in stats.policed().items():
+                        page.add("dpdkrouter_punt_policed_packets_total", packets, **{"class": name})
                     _filters(page, stats.filters())
                     return
         except SegmentError as error:
@@ -201,6 +207,9 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        for port, (neighbours, duplicates) in self._control.neighbour_counts().items():
+            page.add("dpdkrouter_neighbors", neighbours, port=port)
+            page.add("dpdkrouter_duplicate_addresses_total", duplicates, port=port)
         refused = self._control.refused()
         for reason in REFUSALS:
             page.add("dpdkrouter_routes_refused", refused.get(reason, 0), reason=reason)

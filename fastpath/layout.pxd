@@ -37,6 +37,7 @@ cdef extern from "dr_layout.h" nogil:
         DR_IPV6_STRIDE
         DR_IPV6_UNIT
         DR_IF_CONFIGURED
+        DR_IF_NEIGHBORS_FULL
         DR_SOURCE_STALE
     const uint64_t DR_ROUTE_MAGIC
     const uint64_t DR_STATS_MAGIC
@@ -191,6 +192,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t bursts[8]
         uint64_t drops[64]
         uint64_t punts[8]
+        uint64_t policed[8]
         uint64_t stage_cycles[14]
         uint64_t sampled_polls
         uint64_t sampled_packets
@@ -263,6 +265,7 @@ cdef extern from "dr_layout.h" nogil:
         char simd[32]
         char dpdk[64]
         char build_id[64]
+        uint32_t punt_pps[8]
         uint64_t heartbeat_ns
         uint64_t ready
         uint64_t filter_generation

@@ -41,21 +41,24 @@ cpdef enum DropReason:
     # by the port's list, and by its policer or a rule's
     acl_deny = 31
     policed = 32
+    # on the link of a port that has as many neighbours as it may
+    neighbors_full = 33
     # punts
-    punt_policed = 33
-    punt_ring_full = 34
+    punt_policed = 34
+    punt_ring_full = 35
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 35
-    next_hop_unresolved = 36
-    tap_full = 37
-    inject_loop = 38
-    inject_invalid = 39
-    originate_failed = 40
-    originate_policed = 41
+    park_full = 36
+    next_hop_unresolved = 37
+    tap_full = 38
+    inject_loop = 39
+    inject_invalid = 40
+    originate_failed = 41
+    originate_policed = 42
 
 cpdef enum PuntClass:
-    bgp = 0
+    bgp = 0         # from configured peers
     neighbor = 1    # ARP and ND
-    local = 2
-    resolve = 3
+    echo = 2        # ICMP and ICMPv6 echo
+    resolve = 3     # waits for its next hop's MAC
+    local = 4       # the rest

@@ -31,23 +31,22 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    urpf_strict = 28
-    urpf_loose = 29
-    ipv4_options = 30
     acl_deny = 31
     policed = 32
-    punt_policed = 33
-    punt_ring_full = 34
-    park_full = 35
-    next_hop_unresolved = 36
-    tap_full = 37
-    inject_loop = 38
-    inject_invalid = 39
-    originate_failed = 40
-    originate_policed = 41
+    neighbors_full = 33
+    punt_policed = 34
+    punt_ring_full = 35
+    park_full = 36
+    next_hop_unresolved = 37
+    tap_full = 38
+    inject_loop = 39
+    inject_invalid = 40
+    originate_failed = 41
+    originate_policed = 42
 
 class PuntClass(IntEnum):
     bgp = 0
     neighbor = 1
-    local = 2
+    echo = 2
     resolve = 3
+    local = 4

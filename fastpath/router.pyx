@@ -26,6 +26,7 @@ from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGI
 from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
+from fastpath.stages.classify cimport peer_hash
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
 from fastpath.stages.idle cimport offline, online, quiescent
 from fastpath.stages.parking cimport tend_parks
@@ -34,8 +35,8 @@ from fastpath.stages.police cimport bucket_init
 from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
 from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, OPTIONS_DROP, OPTIONS_FORWARD,
-                             OPTIONS_PUNT, PORTS, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks, router,
-                             rx_pair, worker)
+                             OPTIONS_PUNT, PORTS, PUNT_RING, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks,
+                             peer, router, rx_pair, worker)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -56,16 +57,12 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     LINKS_MS = 5                 # between two looks at what the drivers say of their links
-    PUNT_RING = 1024             # frames a worker may have waiting for the host thread
     HANDOVER_RING = 1024
     MBUF_CACHE = 256
     ICMP_PPS = 1000              # errors a worker may originate about what a port received; RFC 1812 4.3.2.8
     ICMP_BURST = 200
     ICMP_SOURCE_PPS = 200        # to a source's prefix
     ICMP_SOURCE_BURST = 100
-
-# Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
-_CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
 
 _URPF = {"off": URPF_OFF, "strict": URPF_STRICT, "loose": URPF_LOOSE}
 _OPTIONS = {"forward": OPTIONS_FORWARD, "punt": OPTIONS_PUNT, "drop": OPTIONS_DROP}
@@ -120,7 +117,7 @@ cdef class Router:
     cdef int make_workers(self) except -1:
         cdef worker *w
         cdef uint32_t slot, c
-        cdef uint64_t hz = rte_get_tsc_hz(), rate
+        cdef uint64_t hz = rte_get_tsc_hz()
         for slot in range(self.r.workers + 1):
             w = <worker *>allocate(sizeof(worker), "worker")
             w.router = self.r
@@ -130,9 +127,6 @@ cdef class Router:
             w.stats = &self.r.stats.lcore[slot]
             w.stats.quiescent = DR_OFFLINE
             w.stats.online = 1
-            for c in range(<uint32_t>CLASSES):
-                rate = _CLASS_PPS[c]
-                bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
             for c in range(<uint32_t>PORTS):
                 bucket_init(&w.icmp[c], hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
             for c in range(<uint32_t>ICMP_SOURCES):
@@ -150,6 +144,39 @@ cdef class Router:
         for slot in range(<uint32_t>PORTS):
             self.h.tap[slot] = -1
         return 0
+
+    def police_punts(self, pps: list[int]) -> None:
+        """Packets a second that a worker hands to the host thread, of each PuntClass in its order; of class neighbor,
+        for each port. A tenth of it may come at once. Before start(); without this call there is no limit."""
+        cdef worker *w
+        cdef uint32_t slot, c
+        cdef uint64_t hz = rte_get_tsc_hz(), now = rte_rdtsc()
+        for c in range(<uint32_t>CLASSES):
+            self.r.stats.header.punt_pps[c] = pps[c]
+        for slot in range(self.r.workers + 1):
+            w = self.worker_at(slot)
+            for c in range(<uint32_t>CLASSES):
+                bucket_init(&w.classes[c], hz, pps[c], max(1, pps[c] // 10), now)
+            for c in range(<uint32_t>PORTS):
+                w.neighbor[c] = w.classes[<int>PuntClass.neighbor]
+
+    def set_peers(self, addresses: list[tuple[bytes, int]]) -> None:
+        """BGP comes from these addresses, 4 or 16 bytes each, with at least so many hops left. Before start(), once."""
+        cdef uint64_t size = 2, hi, lo, at
+        cdef peer *made
+        while size < 2 * len(addresses):
+            size *= 2
+        made = <peer *>allocate(size * sizeof(peer), "table of BGP peers")
+        for address, least in addresses:
+            high = len(address) - 8 if len(address) == 16 else 0
+            hi = int.from_bytes(address[:high], "big")
+            lo = int.from_bytes(address[high:], "big")
+            at = peer_hash(hi, lo)
+            while made[at & (size - 1)].family:
+                at += 1
+            made[at & (size - 1)] = peer(hi=hi, lo=lo, family=4 if len(address) == 4 else 6, least_hops=least)
+        self.r.peers_mask = size - 1
+        self.r.peers = made
 
     cdef worker *worker_at(self, uint32_t slot) except NULL:
         return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]

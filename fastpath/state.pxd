@@ -21,7 +21,9 @@ cdef enum:
     HOP6 = 16                    # frame[16..23]: flow label's end, length, hop limit, the source's first bytes
     PORTS = 32                   # DR_MAX_PORTS
     VLANS = 4096
-    CLASSES = 4                  # punt classes in use
+    CLASSES = 5                  # punt classes in use
+    PUNT_RING = 1024             # frames a worker may have waiting for the host thread
+    PUNT_RING_OTHERS = 768       # of these, for other classes than bgp
     SLOTS = 33                   # DR_MAX_LCORES: the host thread and the workers
 
 # What a worker without packets does.
@@ -67,6 +69,13 @@ cdef struct token_bucket:
     uint64_t cost_tsc            # cycles a packet costs: hz / rate
     uint64_t depth_tsc           # most that can be saved up
 
+# A configured BGP peer, in a table with open addressing; family 0: free.
+cdef struct peer:
+    uint64_t hi                  # its address, host order; IPv4 in lo
+    uint64_t lo
+    uint32_t family
+    uint32_t least_hops          # that its packets must have left (RFC 5082)
+
 cdef struct tx_buffer:
     int16_t queue                # own TX queue of the port; -1: hand over through the port's ring
     uint16_t n
@@ -101,6 +110,8 @@ cdef struct router:
     uint64_t tags[PORTS]         # of a sub-interface: as they lie in a frame
     uint8_t *vlans[PORTS]        # of a parent: by VLAN its port, behind that by outer VLAN which of inner_vlans
     uint8_t *inner_vlans[PORTS]  # by inner VLAN the port; 0, in all of these: none
+    const peer *peers            # peers_mask + 1 of them, a power of two; NULL: none
+    uint64_t peers_mask
     rte_ring *punt[33]           # one a worker, by slot
     uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
     int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
@@ -166,6 +177,7 @@ cdef struct worker:
     uint64_t mark_tsc            # of a sampled poll: end of the stage before
     uint16_t ip_id
     token_bucket classes[CLASSES]
+    token_bucket neighbor[PORTS]  # of class neighbor, by the port that received
     token_bucket icmp[PORTS]     # ICMP errors about what the port received
     token_bucket icmp_source[ICMP_SOURCES]
     uint32_t n_origin

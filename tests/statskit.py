@@ -18,7 +18,7 @@ from fastpath.segment import STATS_BYTES, Mapping, create
 INCLUDE = Path(__file__).resolve().parents[1] / "fastpath" / "include"
 _FIELDS = {
     "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name "
-    "simd dpdk build_id heartbeat_ns ready filter_generation filter_counters",
+    "simd dpdk build_id punt_pps[0] heartbeat_ns ready filter_generation filter_counters",
     "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa "
     "rx_missed rx_errors rx_no_mbuf tx_errors rss offloads rx_slot[0] members member[0]",
     "port[0].member[0]": "device speed_mbps link_changes flags partner",
@@ -26,7 +26,7 @@ _FIELDS = {
     "resolve.slot[0]": "seq family port address",
     "filter[0]": "name kind first count",
     "lcore[0]": "quiescent online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated "
-    "injected bursts[0] drops[0] punts[0] stage_cycles[0] sampled_polls sampled_packets port[0]",
+    "injected bursts[0] drops[0] punts[0] policed[0] stage_cycles[0] sampled_polls sampled_packets port[0]",
     "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated fragments",
 }
 _CONSTANTS = (

@@ -39,6 +39,7 @@ route.app.command()(table.audit)
 for whole in (table.snapshot, table.diff):
     route.app.command()(whole)
 app.add_typer(show.port_app, name="port")
+app.add_typer(show.punt_app, name="punt")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")
 app.add_typer(acl.app, name="acl")

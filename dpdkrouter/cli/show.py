@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PORTS_ABREAST = 3  # counters of 20 digits, and 80 columns
 
 port_app = typer.Typer(no_args_is_help=True, help="Ports: what they are and what they count.")
+punt_app = typer.Typer(no_args_is_help=True, help="What goes to the host stack.")
 neighbor_app = typer.Typer(no_args_is_help=True, help="Neighbours on the ports.")
 
 
@@ -181,6 +182,20 @@ def drops(
         render.line("no packet was dropped")
     render.line("")
     render.rows(("punted", "packets"), found["punts"].items(), numbers=("packets",))
+
+
+@punt_app.command("show")
+def punt_show(as_json: AsJson = False) -> None:
+    """Show the punt classes: packets a second that each worker may hand to the host stack (of neighbor, for each port), how
+    many it took, and how many were dropped beyond that."""
+    with counters() as stats:
+        punts, policed, rates = stats.punts(), stats.policed(), stats.punt_rates()
+    found = [{"class": name, "rate": rates[name], "punted": punts[name], "policed": policed[name]} for name in punts]
+    if as_json:
+        render.as_json(found)
+        return
+    columns = ("class", "rate", "punted", "policed")
+    render.rows(columns, [[one[column] for column in columns] for one in found], numbers=columns[1:])
 
 
 def _ports() -> list[dict[str, Any]]:

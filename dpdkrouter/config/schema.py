@@ -25,6 +25,7 @@ from dpdkrouter.filters import values
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
+PACKET_RATE = rules.whole(1, 10_000_000)
 MAX_BOND_MEMBERS = 8  # DR_BOND_MEMBERS
 
 
@@ -125,6 +126,11 @@ class Port(Table):
         description="of `fastpath.lcores`, those that poll the port: an RX queue each; "
         "default: those on its device's NUMA node, else all",
     )
+    neighbor_limit: Annotated[int | None, rules.whole(1, 65535)] = Field(
+        None,
+        description="neighbours that the port may have, both families, beside next hops of routes and static ones; "
+        "default: half of the kernel's net.ipv4.neigh.default.gc_thresh3",
+    )
     acl_in: Annotated[str | None, values.ACL_REFERENCE] = Field(
         None, description="the acl that filters what the port receives; default: none"
     )
@@ -188,6 +194,22 @@ class Neighbor(Table):
     port: Annotated[str, rules.PORT_REFERENCE] = Field(description="port the neighbour is on")
     address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address within a prefix of that port")
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
+
+
+class Punt(Table):
+    """[punt]: packets a second that each worker hands to the host stack, by class; a tenth of it at once."""
+
+    bgp: Annotated[int, PACKET_RATE] = Field(
+        50000, description="TCP port 179 from the configured BGP neighbours, packets a second and worker"
+    )
+    neighbor: Annotated[int, PACKET_RATE] = Field(10000, description="ARP and ND, packets a second, worker and port")
+    echo: Annotated[int, PACKET_RATE] = Field(5000, description="ICMP and ICMPv6 echo, packets a second and worker")
+    resolve: Annotated[int, PACKET_RATE] = Field(
+        5000, description="packets whose next hop is to be resolved, packets a second and worker"
+    )
+    local: Annotated[int, PACKET_RATE] = Field(
+        20000, description="all else for the host stack, packets a second and worker"
+    )
 
 
 class TableSizes(Table):
@@ -254,6 +276,7 @@ class Config(Table):
         (), alias="policer", description="policers of ports and of rules"
     )
     bgp: Bgp | None = None
+    punt: Punt = Field(default_factory=lambda: Punt.model_validate({}))
     table: TableSizes = Field(default_factory=lambda: TableSizes.model_validate({}))
     metrics: Metrics = Field(default_factory=lambda: Metrics.model_validate({}))
     api: Api = Field(default_factory=lambda: Api.model_validate({}))

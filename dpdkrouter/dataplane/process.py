@@ -21,6 +21,7 @@ from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.config.runtime import Machine
 from dpdkrouter.config.size import stats_segment_bytes
 from dpdkrouter.dataplane.arguments import (
+    bgp_peers,
     data_room_bytes,
     eal_arguments,
     frame_mtu,
@@ -28,6 +29,7 @@ from dpdkrouter.dataplane.arguments import (
     mbuf_count,
     memory_node,
     polling_slots,
+    punt_rates,
 )
 from dpdkrouter.dataplane.filters import IngressFilters
 from dpdkrouter.dataplane.links import KernelLinks
@@ -132,6 +134,8 @@ class FastPath:
             data_room_bytes(config),
             idle(config),
         )
+        self._router.police_punts(punt_rates(config))
+        self._router.set_peers(bgp_peers(config))
         nodes = nodes_of(config.fastpath.lcores)
         numbers: dict[str, int] = {}
         for port in config.ports:

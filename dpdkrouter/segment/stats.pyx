@@ -204,6 +204,16 @@ cdef class StatsReader:
         self.check()
         return {name: self.punted(index) for name, index in _CLASSES}
 
+    def policed(self) -> dict:
+        """{punt class's name: packets beyond its rate}, every class, over all lcores."""
+        self.check()
+        return {name: self.beyond(index) for name, index in _CLASSES}
+
+    def punt_rates(self) -> dict:
+        """{punt class's name: packets a second that a worker takes}; of neighbor, on each port. 0: any number."""
+        self.check()
+        return {name: self.stats.header.punt_pps[index] for name, index in _CLASSES}
+
     cdef uint64_t dropped(self, uint32_t reason) noexcept:
         cdef uint64_t total = 0
         cdef uint32_t slot
@@ -216,6 +226,13 @@ cdef class StatsReader:
         cdef uint32_t slot
         for slot in range(self.lcore_slots()):
             total += count(&self.stats.lcore[slot].punts[kind])
+        return total
+
+    cdef uint64_t beyond(self, uint32_t kind) noexcept:
+        cdef uint64_t total = 0
+        cdef uint32_t slot
+        for slot in range(self.lcore_slots()):
+            total += count(&self.stats.lcore[slot].policed[kind])
         return total
 
     # -- ingress filters --

@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 3u
-#define DR_STATS_VERSION 6u
+#define DR_STATS_VERSION 7u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -124,6 +124,7 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_IPV6_UNIT 16
 
 #define DR_IF_CONFIGURED 1u
+#define DR_IF_NEIGHBORS_FULL 2u /* as many neighbours as the port may have: no other one is resolved */
 /* One port as control configured it. Written by control; the index is the port number everywhere. */
 struct dr_interface {
     char name[DR_NAME];
@@ -197,6 +198,7 @@ struct dr_lcore_stats { /* owner: this lcore; nobody else writes its lines */
     _Alignas(DR_LINE) uint64_t bursts[DR_BURST_BUCKETS];
     _Alignas(DR_LINE) uint64_t drops[DR_REASONS];
     _Alignas(DR_LINE) uint64_t punts[DR_CLASSES];
+    _Alignas(DR_LINE) uint64_t policed[DR_CLASSES];     /* packets of a punt class beyond its rate */
     _Alignas(DR_LINE) uint64_t stage_cycles[DR_STAGES]; /* TSC, of the sampled polls only */
     uint64_t sampled_polls, sampled_packets;            /* polls that moved packets, and how many */
     _Alignas(DR_LINE) struct dr_port_counters port[DR_MAX_PORTS];
@@ -267,6 +269,7 @@ struct dr_stats_header {
     uint32_t lcores, ports;       /* used slots: lcores includes slot 0 */
     char name[DR_NAME];
     char simd[32], dpdk[64], build_id[64];
+    uint32_t punt_pps[DR_CLASSES];                      /* rate of each punt class, a worker */
     _Alignas(DR_LINE) uint64_t heartbeat_ns; /* host thread, CLOCK_MONOTONIC */
     uint64_t ready;                          /* 1: ports are up and workers run */
     uint64_t filter_generation;              /* odd while filter[] changes */

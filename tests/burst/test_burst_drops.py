@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,14 +162,16 @@ def bgp(number: int) -> bytes:
 
 
 def punt_ring_full(plane: Plane) -> None:
-    """BGP may have 5,000 at once; a ring holds 1,023, and the host thread stands still."""
+    """A ring holds 1,023, of which 255 are for BGP alone, and the host thread stands still."""
     with host_thread_stopped(plane):
         before = plane.counters.snapshot()
-        plane.inject(0, [bgp(n) for n in range(1100)])
+        plane.inject(0, [frame4(0, udp4("10.0.0.1"))] * 800 + [bgp(n) for n in range(300)])
         moved = plane.moved_when(before, lambda m: m.rx == 1100)
         assert moved.drops == {"punt_ring_full": 1100 - 1023}
-        assert moved.punts == {"bgp": 1023}
+        assert moved.punts == {"local": 768, "bgp": 255}
         assert plane.send(0, [to(4, 1)]).moved.forwarded == 1, "workers forward while the host thread hangs"
+    while plane.send(0, [arp()]).moved.punts != {"neighbor": 1}:  # until the host thread has taken what waited
+        pass
 
 
 @contextmanager
@@ -203,6 +206,23 @@ def fragmentation_failed(plane: Plane) -> None:
         assert plane.send(0, [to(4, 1, bytes(100))]).moved.fragments == 2
     finally:
         fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 1500))
+
+
+def neighbors_full(plane: Plane) -> None:
+    """Of the port that the packets would leave by; a next hop of a route is resolved all the same."""
+    fabric = plane.fabric
+    port = fabric.fib.reader.interfaces()[1]
+    fabric.fib.interface_set(1, replace(port, full=True))
+    try:
+        result = plane.send(
+            0, [special(4, Special.GLEAN), special(6, Special.GLEAN)], until=lambda m: m.originated == 2
+        )
+        alone(result.moved, "neighbors_full", 2)
+        assert len(result.out[0]) == 2, "host and address unreachable"
+        with resolving(plane):
+            assert plane.send(0, [special(4, Special.RESOLVE)]).moved.punts == {"resolve": 1}
+    finally:
+        fabric.fib.interface_set(1, port)
 
 
 def park_full(plane: Plane) -> None:
@@ -267,6 +287,7 @@ STATES: dict[str, Callable[[Plane], None]] = {
         port_down,
         punt_policed,
         punt_ring_full,
+        neighbors_full,
         fragmentation_failed,
         park_full,
         next_hop_unresolved,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import near_mac
 
 if TYPE_CHECKING:
@@ -80,7 +80,14 @@ def run(
         f"net_pcap{n},rx_pcap={folder}/{source}.pcap,tx_pcap={folder}/out{n}.pcap" for n, source in enumerate(sources)
     )
     settings = Settings(
-        instance(name), devices, mtus=MTUS, simd=simd, hugepages=hugepages, filters=filters, tables=tables
+        instance(name),
+        devices,
+        mtus=MTUS,
+        simd=simd,
+        hugepages=hugepages,
+        addresses=ADDRESSES,
+        filters=filters,
+        tables=PEERS + tables,
     )
     process = FastPathProcess(settings, folder, env=env)
     paths = process.paths
@@ -119,5 +126,5 @@ def _finished(counters: Counters, frames: int, timeout: float, process: FastPath
 
 
 def _zeroes(like: Snapshot) -> Snapshot:
-    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), (0,) * len(c.punts)) for c in like.lcores)
+    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), *[(0,) * len(c.punts)] * 2) for c in like.lcores)
     return type(like)(lcores, tuple(type(p)(0, 0, 0, 0, 0, 0) for p in like.ports))

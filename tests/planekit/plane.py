@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from lab.harness.waiting import wait_for
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import Wires
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class Plane:
             mtus=self._mtus,
             hugepages=hugepages,
             subs=subs,
+            addresses=ADDRESSES,
             filters=filters,
-            tables=tables,
+            tables=PEERS + tables,
         )
         self._folder = folder
         self._settings = settings

@@ -79,6 +79,9 @@ class Control:
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        return {"wan0": (5, 2), "wan1": (0, 0)}
+
     def refused(self) -> dict[str, int]:
         return {"full": 12, "group": 1}
 
@@ -247,6 +250,7 @@ def test_the_last_audit_once_there_is_one(router: Router) -> None:
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
+    stats.set(f"lcore[1].policed[{int(PuntClass.echo)}]", 13)
     stats.set("port[0].members", 1)
     with router.serving():
         found = samples(router.scrape())
@@ -263,6 +267,10 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
         assert value(found, "dpdkrouter_dropped_packets_total", reason=name) == (11 if name == "ttl_expired" else 0)
     for name in PuntClass.__members__:
         assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
+        assert value(found, "dpdkrouter_punt_policed_packets_total", **{"class": name}) == (13 if name == "echo" else 0)
+    for port, (neighbours, duplicates) in {"wan0": (5, 2), "wan1": (0, 0)}.items():
+        assert value(found, "dpdkrouter_neighbors", port=port) == neighbours
+        assert value(found, "dpdkrouter_duplicate_addresses_total", port=port) == duplicates
     assert value(found, "dpdkrouter_acl_packets_total", acl="edge") == 10
     assert value(found, "dpdkrouter_acl_bytes_total", acl="edge") == 680
     assert value(found, "dpdkrouter_acl_rule_packets_total", acl="edge", rule="1") == 4

@@ -183,8 +183,13 @@ def test_drops_and_punts_name_everything(segment: Segment, reader: StatsReader) 
         segment.set(f"lcore[2].drops[{int(reason)}]", 10 * int(reason))
     for kind in PuntClass.__members__.values():
         segment.set(f"lcore[1].punts[{int(kind)}]", 7 + int(kind))
+        segment.set(f"lcore[1].policed[{int(kind)}]", 70 + int(kind))
+        segment.set(f"lcore[2].policed[{int(kind)}]", 1)
+        segment.set(f"header.punt_pps[{int(kind)}]", 1000 + int(kind))
     assert reader.drops() == {name: 1 + 10 * int(value) for name, value in DropReason.__members__.items()}
     assert reader.punts() == {name: 7 + int(value) for name, value in PuntClass.__members__.items()}
+    assert reader.policed() == {name: 71 + int(value) for name, value in PuntClass.__members__.items()}
+    assert reader.punt_rates() == {name: 1000 + int(value) for name, value in PuntClass.__members__.items()}
 
 
 def test_a_damaged_header_leads_nowhere_outside(segment: Segment, reader: StatsReader) -> None:
