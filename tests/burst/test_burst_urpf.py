@@ -198,3 +198,18 @@ def test_router_alert_to_the_link_reaches_the_host_stack(plane: Plane) -> None:
     report = IP(src="198.18.0.5", dst="224.0.0.22", ttl=1, proto=2, options=[IPOption_Router_Alert()]) / bytes(8)
     moved = plane.send(STRICT, [frame4(0, report, bytes.fromhex("01005e000016"))]).moved
     assert (moved.punts, moved.drops) == ({"local": 1}, {})
+
+
+def test_a_sub_interface_has_its_own_check(hugepages: Path, tmp_path: Path) -> None:
+    """VLAN 100 of port 0, as port 3: its parent's sources are not its own, and its parent asks nothing."""
+
+    def tagged(frame: bytes) -> bytes:
+        return frame[:12] + b"\x81\x00\x00\x64" + frame[12:]
+
+    with Plane("urpfv", tmp_path, whole=True, subs=((0, 0, 100),), filters=("", "", "", CHECKS[STRICT])) as plane:
+        mac = plane.counters.reader.ports()[0].mac
+        for family in (4, 6):
+            good, foreign = (mac + sent_by(0, family, address(family, number))[6:] for number in (3, 0))
+            assert plane.send(0, [tagged(good), foreign]).moved.forwarded == 2
+            assert is_dropped(plane.send(0, [tagged(foreign)]).moved, "urpf_strict")
+        assert plane.counters.snapshot().wrong() == []
