@@ -235,6 +235,7 @@ cdef extern from "dr_layout.h" nogil:
         char build_id[64]
         uint64_t heartbeat_ns
         uint64_t ready
+        uint32_t hashing
 
     struct dr_stats:
         dr_stats_header header

@@ -22,6 +22,7 @@ from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
     frame_mtu,
+    hashing,
     idle,
     mbuf_count,
     memory_node,
@@ -111,6 +112,7 @@ class FastPath:
             data_room_bytes(config),
             idle(config),
         )
+        self._router.hash_flows(hashing(config))
         nodes = nodes_of(config.fastpath.lcores)
         numbers: dict[str, int] = {}
         for port in config.ports:

@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 2u
-#define DR_STATS_VERSION 5u
+#define DR_STATS_VERSION 6u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -237,6 +237,7 @@ struct dr_stats_header {
     char simd[32], dpdk[64], build_id[64];
     _Alignas(DR_LINE) uint64_t heartbeat_ns; /* host thread, CLOCK_MONOTONIC */
     uint64_t ready;                          /* 1: ports are up and workers run */
+    uint32_t hashing;                        /* of flows: HASH_ bits of fastpath/stages/flow.pxd */
 };
 static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
 
