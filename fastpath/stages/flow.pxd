@@ -7,7 +7,7 @@ fragment is quoted with ports, and they are taken. With HASH_LABEL an IPv6 flow 
 and ports (RFC 6437 3, RFC 6438 3): the quote of an error has the other direction's, so that there the 5-tuple counts.
 
 Reads at most MOST_LAYERS headers and MOST_EXTENSIONS extension headers of each, all in the first segment; where that
-ends, or makes no sense, the last whole header decides. Stages/choose.pxd does the same for usual packets on lanes.
+ends, or makes no sense, the last whole header decides. choose.pxd does the same for usual packets on lanes.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.bytes cimport dr_get_be16, dr_get_be32, dr_get_be64

@@ -49,9 +49,10 @@ class Plane:
         hugepages: bool = True,
         whole: bool = False,
         subs: tuple[tuple[int, int, int], ...] = (),
+        hashing: tuple[str, ...] = (),
     ) -> None:
         """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
-        outer VLAN or 0, and VLAN of the ports after those of `mtus`."""
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`. hashing: keys of [fastpath] that are true."""
         self._stack = ExitStack()
         self._mtus = mtus + (1500,) * len(subs)
         self._line = [*range(len(mtus)), *(parent for parent, _, _ in subs)]  # the wire of each port
@@ -61,7 +62,14 @@ class Plane:
             for port in range(len(mtus))
         )
         settings = Settings(
-            instance(name), devices, lcores=lcores, simd=simd, mtus=self._mtus, hugepages=hugepages, subs=subs
+            instance(name),
+            devices,
+            lcores=lcores,
+            simd=simd,
+            mtus=self._mtus,
+            hugepages=hugepages,
+            subs=subs,
+            hashing=hashing,
         )
         self._folder = folder
         self._settings = settings
