@@ -19,8 +19,8 @@ cdef inline uint32_t bucket(rte_mbuf *m, uint32_t how) noexcept nogil:
 
 
 cdef inline uint64_t hash_flows4(burst *b, const lanes *v, uint32_t n) noexcept nogil:
-    """way[i]: the bucket of packet i, flow_hash >> 24, on 64-bit lanes; b.mac has the packets' ports. Other than 0: some
-    are not of the usual kind, TCP or UDP without options and in one piece, and bad[i] is not 0."""
+    """way[i]: the bucket of packet i, flow_hash >> 24, on 64-bit lanes; b.mac has the packets' ports. Other than 0:
+    some are not of the usual kind, TCP or UDP in one piece and without options, and their bad[i] is not 0."""
     cdef uint32_t i
     cdef uint64_t hop, addresses, protocol, ports, room, h, odd = 0
     for i in range(n):

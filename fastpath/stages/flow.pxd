@@ -87,12 +87,12 @@ cdef inline bint read4(layer *l) noexcept nogil:
 
 cdef inline bint read6(layer *l) noexcept nogil:
     """With a fragment header it is a fragment, even an atomic one (RFC 6946): all of a packet look alike."""
-    cdef uint32_t k
+    cdef uint32_t _
     cdef const uint8_t *header
     l.payload = 40
     l.protocol = l.ip[6]
     l.fragment = WHOLE
-    for k in range(MOST_EXTENSIONS):
+    for _ in range(MOST_EXTENSIONS):
         if (l.protocol != PROTO_HOP_BY_HOP and l.protocol != PROTO_ROUTING and l.protocol != PROTO_DESTINATION
                 and l.protocol != PROTO_FRAGMENT):
             break
@@ -200,12 +200,12 @@ cdef inline bint enter(layer *l, uint32_t how) noexcept nogil:
 
 cdef inline uint32_t flow_hash(const uint8_t *ip, uint32_t in_first, uint32_t how) noexcept nogil:
     """Any packet that parse let through. in_first: bytes in the first segment, from its IP header on."""
-    cdef uint32_t k, h = 0
+    cdef uint32_t _, h = 0
     cdef layer l
     l.ip = ip
     l.room = in_first
     l.back = False
-    for k in range(MOST_LAYERS):
+    for _ in range(MOST_LAYERS):
         if not read_layer(&l):
             break
         h = layer_hash(&l, how)
