@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from dpdkrouter.errors import HostError
 from dpdkrouter.fib.records import Interface
+from dpdkrouter.host import sysctls
+from dpdkrouter.host.duplicates import Duplicates, Own
 from dpdkrouter.host.neighbours import Neighbours
 from dpdkrouter.host.plan import Twin, link_local
 from dpdkrouter.host.setup import prepare
@@ -42,12 +45,15 @@ class HostStack:
         self._numbers = {port.name: number for number, port in enumerate(config.ports)}
         self._taps = Taps(config.router.namespace)
         self._kernel: Neighbours | None = None
+        self._duplicates = Duplicates(config.router.namespace)
         self._started = asyncio.Event()
         self._managed: set[tuple[int, Address]] = set()
         self.neighbours: dict[tuple[int, Address], bytes] = {
             (port, ip_address(address)): mac for (port, address), mac in programmer.adopted_neighbours.items()
         }
         self._settled = False
+        self._full: set[int] = set()
+        self._macs: dict[int, bytes] = {}
         self.pid = 0
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -58,6 +64,7 @@ class HostStack:
     def _close(self) -> None:
         if self._kernel is not None:
             self._kernel.close()
+        self._duplicates.close()
         self._taps.close()
 
     # ---- the fast path
@@ -69,9 +76,13 @@ class HostStack:
         for number, (port, state) in enumerate(zip(self._config.ports, ports, strict=True)):
             twins.append(Twin(port.name, state.mac, port.mtu, port.addresses))
             self._programmer.set_port(number, state.mac, port.mtu)
+            self._macs[number] = state.mac
             self._programmer.set_interface(number, self._interface(number, state.mac))
         for line in await asyncio.to_thread(self._taps.apply, twins):
             log.info("%s", line)
+        own = [Own(one.name, one.mac, (*(a.ip for a in one.addresses), link_local(one.mac).ip)) for one in twins]
+        await asyncio.to_thread(self._duplicates.open)
+        self._duplicates.watch(own)
         if self._kernel is None:
             await self._follow_kernel()
         else:
@@ -96,10 +107,10 @@ class HostStack:
         ipv4 = next((a.packed for a in port.addresses if a.version == 4), b"")
         ipv6 = next((a.packed for a in port.addresses if a.version == 6 and not a.is_link_local), b"")
         local = next((a.packed for a in port.addresses if a.version == 6 and a.is_link_local), link_local(mac).packed)
-        return Interface(port.name, port.mtu, ipv4, ipv6, local)
+        return Interface(port.name, port.mtu, ipv4, ipv6, local, number in self._full)
 
     async def _follow_kernel(self) -> None:
-        kernel = Neighbours(self._config.router.namespace, self._taps.indexes(), in_use=self._in_use)
+        kernel = Neighbours(self._config.router.namespace, self._taps.indexes(), in_use=self._in_use, most=self._most())
         kernel.set_static({(n.port, n.address): bytes.fromhex(n.mac.replace(":", "")) for n in self._config.neighbors})
         await kernel.start()
         known = {(self._numbers[one.port], one.address): one.mac for one in kernel.usable() if one.mac is not None}
@@ -110,6 +121,7 @@ class HostStack:
         for (port, address), mac in known.items():
             self._set(port, address, mac)
         self._kernel = kernel
+        self._note_full()
         for port, address in self._managed:
             kernel.manage(self._config.ports[port].name, address)
         if self._settled:
@@ -131,12 +143,39 @@ class HostStack:
 
     # ---- neighbours
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        """By port: its neighbours with a MAC, and how often another station claimed an address of ours there."""
+        found = Counter(port for port, _ in self.neighbours)
+        return {
+            port.name: (found[number], self._duplicates.counts[port.name])
+            for number, port in enumerate(self._config.ports)
+        }
+
     async def changes(self) -> None:
         """Wait for neighbours to change and put them into the adjacencies."""
         await self._started.wait()
         assert self._kernel is not None
         for one in await self._kernel.changes():
             self._set(self._numbers[one.port], one.address, one.mac)
+        self._note_full()
+
+    def _most(self) -> dict[str, int]:
+        """How many neighbours each port may have. The kernel has room for gc_thresh3 in a family, for the whole host."""
+        usual = max(1, min(sysctls.neighbour_limits().values()) // 2)
+        return {port.name: port.neighbor_limit or usual for port in self._config.ports}
+
+    def _note_full(self) -> None:
+        """Tell the fast path which ports have as many neighbours as they may: it asks for no others there."""
+        assert self._kernel is not None
+        for number, port in enumerate(self._config.ports):
+            full = self._kernel.full(port.name)
+            if full != (number in self._full):
+                self._full ^= {number}
+                self._programmer.set_interface(number, self._interface(number, self._macs[number]))
+                if full:
+                    log.warning("port %s: %d neighbours; others are not resolved", port.name, self._most()[port.name])
+                else:
+                    log.info("port %s: room for neighbours again", port.name)
 
     def _set(self, port: int, address: Address, mac: bytes | None) -> None:
         self._programmer.set_neighbour(port, address, mac)

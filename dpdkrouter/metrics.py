@@ -74,6 +74,8 @@ SERIES = (
     Series("dpdkrouter_port_transmit_errors_total", "counter", "Packets the device failed to send.", ("port",)),
     Series("dpdkrouter_port_link_up", "gauge", "1 while the link is up.", ("port",)),
     Series("dpdkrouter_port_link_changes_total", "counter", "How often the link came up or was lost.", ("port",)),
+    Series("dpdkrouter_bond_member_link_up", "gauge", "1 while the member's link is up.", ("port", "member")),
+    Series("dpdkrouter_bond_member_active", "gauge", "1 while packets leave by the member.", ("port", "member")),
     # lcores: received = forwarded + punted + dropped
     Series("dpdkrouter_lcore_received_packets_total", "counter", "Packets received.", ("lcore",)),
     Series("dpdkrouter_lcore_forwarded_packets_total", "counter", "Received packets that were forwarded.", ("lcore",)),
@@ -89,6 +91,38 @@ SERIES = (
     ),
     Series("dpdkrouter_dropped_packets_total", "counter", "Packets dropped, each for one reason.", ("reason",)),
     Series("dpdkrouter_punted_packets_total", "counter", "Packets handed to the host thread.", ("class",)),
+    Series(
+        "dpdkrouter_punt_policed_packets_total",
+        "counter",
+        "Packets for the host stack beyond their class's rate.",
+        ("class",),
+    ),
+    Series("dpdkrouter_neighbors", "gauge", "Neighbours with a MAC.", ("port",)),
+    Series(
+        "dpdkrouter_duplicate_addresses_total",
+        "counter",
+        "ARP packets and neighbour advertisements by which another station claimed an address of the port.",
+        ("port",),
+    ),
+    # ingress filters
+    Series("dpdkrouter_acl_packets_total", "counter", "Packets that a list has judged or counted.", ("acl",)),
+    Series("dpdkrouter_acl_bytes_total", "counter", "Bytes of packets that a list has judged or counted.", ("acl",)),
+    Series(
+        "dpdkrouter_acl_rule_packets_total",
+        "counter",
+        "Packets that a rule was the one for, in lists of at most 256 rules.",
+        ("acl", "rule"),
+    ),
+    Series(
+        "dpdkrouter_acl_rule_bytes_total",
+        "counter",
+        "Bytes that a rule was the one for, in lists of at most 256 rules.",
+        ("acl", "rule"),
+    ),
+    Series(
+        "dpdkrouter_policer_packets_total", "counter", "Packets by their colour; red is dropped.", ("policer", "color")
+    ),
+    Series("dpdkrouter_policer_bytes_total", "counter", "Bytes by their colour; red is dropped.", ("policer", "color")),
     # table and routes
     Series("dpdkrouter_table_used", "gauge", "What a part of the route segment holds; ipv6_trie in bytes.", ("part",)),
     Series(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from dpdkrouter.config.rules import Listen
-    from dpdkrouter.segment import LcoreState, PortState
+    from dpdkrouter.segment import FilterState, LcoreState, PortState
     from dpdkrouter.timings import Timings
 
 log = logging.getLogger("metrics")
@@ -64,6 +64,9 @@ _PORT_COUNTERS = {
     "dpdkrouter_port_link_up": "link_up",
     "dpdkrouter_port_link_changes_total": "link_changes",
 }
+_COLORS = ("green", "yellow", "red")
+_RULES = 256
+"""Lists of more rules have no series a rule."""
 _LCORE_COUNTERS = {
     "dpdkrouter_lcore_received_packets_total": "rx_packets",
     "dpdkrouter_lcore_forwarded_packets_total": "forwarded",
@@ -87,6 +90,10 @@ class ControlView(Protocol):
         """`peers`: rows of address, state ("up" or another), prefixes and rejected by family, announced, updates, flaps,
         treated_as_withdraw, load_s (None: no table was loaded yet).
         """
+        ...
+
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        """By port: neighbours with a MAC, and claims of others to our addresses."""
         ...
 
     def refused(self) -> dict[str, int]:
@@ -158,6 +165,9 @@ class RouterCollector(Collector):
                         page.add("dpdkrouter_dropped_packets_total", packets, reason=reason)
                     for name, packets in stats.punts().items():
                         page.add("dpdkrouter_punted_packets_total", packets, **{"class": name})
+                    for name, packets in stats.policed().items():
+                        page.add("dpdkrouter_punt_policed_packets_total", packets, **{"class": name})
+                    _filters(page, stats.filters())
                     return
         except SegmentError as error:
             log.debug("no counters: %s", error)
@@ -197,6 +207,9 @@ class RouterCollector(Collector):
             counts[row["family"], row["source"]] += row["best"]
         for (family, source), best in counts.items():
             page.add("dpdkrouter_routes", best, family=family, source=source)
+        for port, (neighbours, duplicates) in self._control.neighbour_counts().items():
+            page.add("dpdkrouter_neighbors", neighbours, port=port)
+            page.add("dpdkrouter_duplicate_addresses_total", duplicates, port=port)
         refused = self._control.refused()
         for reason in REFUSALS:
             page.add("dpdkrouter_routes_refused", refused.get(reason, 0), reason=reason)
@@ -233,6 +246,9 @@ def _ports(page: Page, ports: Iterable[PortState]) -> None:
     for port in ports:
         for name, field in _PORT_COUNTERS.items():
             page.add(name, getattr(port, field), port=port.name)
+        for member in port.members:
+            page.add("dpdkrouter_bond_member_link_up", member.link_up, port=port.name, member=member.device)
+            page.add("dpdkrouter_bond_member_active", member.active, port=port.name, member=member.device)
 
 
 def _lcores(page: Page, lcores: Iterable[LcoreState]) -> None:
@@ -245,6 +261,22 @@ def _lcores(page: Page, lcores: Iterable[LcoreState]) -> None:
             page.add(name, getattr(lcore, field), lcore=label)
         page.add("dpdkrouter_lcore_cycles_total", lcore.cycles_busy, lcore=label, state="busy")
         page.add("dpdkrouter_lcore_cycles_total", lcore.cycles_idle, lcore=label, state="idle")
+
+
+def _filters(page: Page, found: Iterable[FilterState]) -> None:
+    """ACLs as a whole, those with few rules by rule too, and policers."""
+    for one in found:
+        if one.policer:
+            for color, (packets, octets) in zip(_COLORS, one.counts, strict=True):
+                page.add("dpdkrouter_policer_packets_total", packets, policer=one.name, color=color)
+                page.add("dpdkrouter_policer_bytes_total", octets, policer=one.name, color=color)
+            continue
+        page.add("dpdkrouter_acl_packets_total", sum(packets for packets, _ in one.counts), acl=one.name)
+        page.add("dpdkrouter_acl_bytes_total", sum(octets for _, octets in one.counts), acl=one.name)
+        rules = [*map(str, range(1, len(one.counts))), "default"]
+        for rule, (packets, octets) in zip(rules, one.counts, strict=True) if len(rules) <= _RULES + 1 else ():
+            page.add("dpdkrouter_acl_rule_packets_total", packets, acl=one.name, rule=rule)
+            page.add("dpdkrouter_acl_rule_bytes_total", octets, acl=one.name, rule=rule)
 
 
 class _RequestHandler(WSGIRequestHandler):

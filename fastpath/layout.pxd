@@ -12,9 +12,19 @@ cdef extern from "dr_layout.h" nogil:
         DR_REASONS
         DR_CLASSES
         DR_RX_SLOTS
+        DR_BOND_MEMBERS
         DR_NO_NUMA
+        DR_MEMBER_LINK
+        DR_MEMBER_ACTIVE
+        DR_MEMBER_COLLECTING
+        DR_MEMBER_DISTRIBUTING
         DR_STAGES
         DR_RESOLVE_RING
+        DR_FILTERS
+        DR_FILTER_NAME
+        DR_FILTER_NONE
+        DR_FILTER_ACL
+        DR_FILTER_POLICER
         DR_BURST_BUCKETS
         DR_PORT_SHIFT
         DR_ACTION_SHIFT
@@ -27,6 +37,7 @@ cdef extern from "dr_layout.h" nogil:
         DR_IPV6_STRIDE
         DR_IPV6_UNIT
         DR_IF_CONFIGURED
+        DR_IF_NEIGHBORS_FULL
         DR_SOURCE_STALE
     const uint64_t DR_ROUTE_MAGIC
     const uint64_t DR_STATS_MAGIC
@@ -180,10 +191,18 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t bursts[8]
         uint64_t drops[64]
         uint64_t punts[8]
+        uint64_t policed[8]
         uint64_t stage_cycles[14]
         uint64_t sampled_polls
         uint64_t sampled_packets
         dr_port_counters port[32]
+
+    struct dr_bond_member:
+        char device[40]
+        uint32_t speed_mbps
+        uint32_t link_changes
+        uint32_t flags
+        uint8_t partner[6]
 
     struct dr_port_state:
         char name[16]
@@ -207,6 +226,8 @@ cdef extern from "dr_layout.h" nogil:
         uint16_t parent
         uint16_t vlan
         uint16_t outer_vlan
+        uint16_t members
+        dr_bond_member member[8]
 
     struct dr_resolve_request:
         uint64_t seq
@@ -217,6 +238,16 @@ cdef extern from "dr_layout.h" nogil:
     struct dr_resolve_ring:
         uint64_t head
         dr_resolve_request slot[256]
+
+    struct dr_filter_counter:
+        uint64_t packets
+        uint64_t bytes
+
+    struct dr_filter:
+        char name[32]
+        uint32_t kind
+        uint32_t first
+        uint32_t count
 
     struct dr_stats_header:
         uint64_t magic
@@ -233,12 +264,16 @@ cdef extern from "dr_layout.h" nogil:
         char simd[32]
         char dpdk[64]
         char build_id[64]
+        uint32_t punt_pps[8]
         uint64_t heartbeat_ns
         uint64_t ready
+        uint64_t filter_generation
+        uint32_t filter_counters
         uint32_t hashing
 
     struct dr_stats:
         dr_stats_header header
         dr_port_state port[32]
         dr_resolve_ring resolve
+        dr_filter filter[128]
         dr_lcore_stats lcore[33]

@@ -13,8 +13,9 @@ cdef struct opened:
     int socket                   # NUMA node; below 0: none, as of virtual devices
     rte_ether_addr own_mac       # the device's, whatever port.mac says
 
-cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
+cdef int open_device(str name, str device, list members, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
                      bint interrupts, bint tagged, rte_mempool *pool, opened *out) except -1
+cdef object missing_device(str name, str device)
 cdef str rss_names(uint64_t functions)
 cdef str offload_names(const opened *o)
 cdef void close_device(uint16_t dev, rte_ether_addr *own_mac) noexcept

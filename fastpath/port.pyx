@@ -33,6 +33,9 @@ cdef enum:
 # Their drivers put tags on in rte_eth_tx_prepare() alone, or have members that do: workers do it there.
 _TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
 
+# Their drivers want as many RX as TX queues.
+_AS_MANY_EACH_WAY = (b"net_tap", b"net_virtio", b"net_memif")
+
 log = logging.getLogger("fastpath")
 
 
@@ -179,25 +182,56 @@ cdef int set_mtu(str name, uint32_t mtu, const rte_eth_dev_info *info, opened *o
     return 0
 
 
-cdef int open_device(str name, str device, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
+cdef object missing_device(str name, str device):
+    """The error that says so."""
+    return FastPathError(
+        f"port {name}: DPDK has no device {device!r}: it does not exist, is not bound to a DPDK "
+        "driver, or its driver's library is missing (EAL's lines above say which)")
+
+
+cdef int count_queues(str name, list devices, uint32_t threads, uint32_t pollers, opened *out) except -1:
+    """What every one of these devices has: a bond's members have as many queues as the bond."""
+    cdef rte_eth_dev_info info
+    cdef opened one
+    cdef uint16_t dev
+    cdef bytes device
+    out.rx_queues = out.tx_queues = 0xFFFF
+    paired = False
+    for device in devices:
+        if rte_eth_dev_get_port_by_name(device, &dev) != 0:
+            raise missing_device(name, device.decode())
+        check(rte_eth_dev_info_get(dev, &info), name, "device information")
+        queue_counts(&info, b":" in device, threads, pollers, &one)    # only PCI addresses have colons
+        out.rx_queues = min(<uint32_t>out.rx_queues, <uint32_t>one.rx_queues)
+        out.tx_queues = min(<uint32_t>out.tx_queues, <uint32_t>one.tx_queues)
+        paired = paired or info.driver_name in _AS_MANY_EACH_WAY
+    if len(devices) > 1 and paired:
+        out.rx_queues = out.tx_queues = min(<uint32_t>out.rx_queues, <uint32_t>out.tx_queues)
+    return 0
+
+
+cdef int open_device(str name, str device, list members, uint32_t mtu, bytes mac, uint32_t threads, uint32_t pollers,
                      bint interrupts, bint tagged, rte_mempool *pool, opened *out) except -1:
-    """Find, configure and start. device: its name for EAL; mac: 6 bytes or none; threads: workers and host thread;
-    pollers: workers among which the RX queues go; interrupts: of RX queues, which the device must have; tagged:
-    the port has sub-interfaces."""
+    """Find, configure and start. device: its name for EAL; members: of a bond, theirs; mac: 6 bytes or none; threads:
+    workers and host thread; pollers: workers among which the RX queues go; interrupts: of RX queues, which the device
+    must have; tagged: the port has sub-interfaces."""
     cdef rte_eth_dev_info info
     cdef bytes dev_name = device.encode()
+    cdef uint16_t now = 0
     if rte_eth_dev_get_port_by_name(dev_name, &out.dev) != 0:
-        raise FastPathError(
-            f"port {name}: DPDK has no device {dev_name.decode()!r}: it does not exist, is not bound to a DPDK "
-            "driver, or its driver's library is missing (EAL's lines above say which)")
+        raise missing_device(name, device)
     check(rte_eth_dev_info_get(out.dev, &info), name, "device information")
-    queue_counts(&info, b":" in dev_name, threads, pollers, out)    # only PCI addresses have colons
+    count_queues(name, [one.encode() for one in members or [device]], threads, pollers, out)
     configure(name, &info, mtu, interrupts, tagged, pool, out)
     set_up_queues(name, pool, out)
     # before the start: some drivers refuse it later, vmxnet3's starts anew and forgets MAC and groups
-    set_mtu(name, mtu, &info, out)
+    if not members:
+        set_mtu(name, mtu, &info, out)
     set_mac(name, mac, out)
-    check(rte_eth_dev_start(out.dev), name, "cannot be started")
+    check(rte_eth_dev_start(out.dev), name,
+          "a member does not start (its driver's lines above say why)" if members else "cannot be started")
+    if members and (rte_eth_dev_get_mtu(out.dev, &now) != 0 or now < mtu):
+        set_mtu(name, mtu, &info, out)      # members are configured by now, mostly with it
     set_filters(name, out)
     if interrupts and rte_eth_dev_rx_intr_ctl_q_get_fd(out.dev, 0) < 0:
         raise FastPathError(f'port {name}: fastpath.idle = "interrupt" needs RX interrupts, which '

@@ -34,21 +34,27 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # by the port's list, and by its policer or a rule's
+    acl_deny = 28
+    policed = 29
+    # on the link of a port that has as many neighbours as it may
+    neighbors_full = 30
     # punts
-    punt_policed = 28
-    punt_ring_full = 29
+    punt_policed = 31
+    punt_ring_full = 32
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 cpdef enum PuntClass:
-    bgp = 0
+    bgp = 0         # from configured peers
     neighbor = 1    # ARP and ND
-    local = 2
-    resolve = 3
+    echo = 2        # ICMP and ICMPv6 echo
+    resolve = 3     # waits for its next hop's MAC
+    local = 4       # the rest

@@ -31,18 +31,22 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    punt_policed = 28
-    punt_ring_full = 29
-    park_full = 30
-    next_hop_unresolved = 31
-    tap_full = 32
-    inject_loop = 33
-    inject_invalid = 34
-    originate_failed = 35
-    originate_policed = 36
+    acl_deny = 28
+    policed = 29
+    neighbors_full = 30
+    punt_policed = 31
+    punt_ring_full = 32
+    park_full = 33
+    next_hop_unresolved = 34
+    tap_full = 35
+    inject_loop = 36
+    inject_invalid = 37
+    originate_failed = 38
+    originate_policed = 39
 
 class PuntClass(IntEnum):
     bgp = 0
     neighbor = 1
-    local = 2
+    echo = 2
     resolve = 3
+    local = 4

@@ -10,6 +10,7 @@ import os
 from dpdkrouter.errors import FastPathError
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, dr_store_release_64
 from fastpath.bytes cimport dr_put_be16
+from fastpath.bond cimport Bond, distributes
 from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
                                 rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
 from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, RTE_ETH_TX_OFFLOAD_VLAN_INSERT,
@@ -25,6 +26,7 @@ from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGI
 from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
+from fastpath.stages.classify cimport peer_hash
 from fastpath.stages.hostio cimport from_host0, from_taps, take_punts
 from fastpath.stages.idle cimport offline, online, quiescent
 from fastpath.stages.parking cimport tend_parks
@@ -32,8 +34,8 @@ from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, VLANS, router, rx_pair,
-                             worker)
+from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, PUNT_RING, VLANS, peer, router,
+                             rx_pair, worker)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -54,16 +56,12 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     LINKS_MS = 5                 # between two looks at what the drivers say of their links
-    PUNT_RING = 1024             # frames a worker may have waiting for the host thread
     HANDOVER_RING = 1024
     MBUF_CACHE = 256
     ICMP_PPS = 1000              # errors a worker may originate about what a port received; RFC 1812 4.3.2.8
     ICMP_BURST = 200
     ICMP_SOURCE_PPS = 200        # to a source's prefix
     ICMP_SOURCE_BURST = 100
-
-# Rate and depth of each punt class's bucket, a worker: BGP alone must get through whatever the others do.
-_CLASS_PPS = {PuntClass.bgp: 50_000, PuntClass.neighbor: 10_000, PuntClass.local: 20_000, PuntClass.resolve: 5_000}
 
 
 cdef uint64_t now_ns(int clock) noexcept nogil:
@@ -89,6 +87,7 @@ cdef class Router:
     cdef Mapping table           # route segment, readers' part
     cdef rte_ether_addr own_macs[PORTS]    # what the devices came with
     cdef bint inserts[PORTS]     # whether the device puts tags on
+    cdef dict bonds              # by port, of those whose device is one
     cdef list retired            # (generation, Mapping) that workers may still read
     cdef bint running
 
@@ -101,6 +100,7 @@ cdef class Router:
         self.cpus = list(cpus)
         self.workers = []
         self.retired = []
+        self.bonds = {}
         self.r.stats = <dr_stats *>stats.base
         self.r.workers = len(cpus)
         self.r.idle = idle
@@ -113,7 +113,7 @@ cdef class Router:
     cdef int make_workers(self) except -1:
         cdef worker *w
         cdef uint32_t slot, c
-        cdef uint64_t hz = rte_get_tsc_hz(), rate
+        cdef uint64_t hz = rte_get_tsc_hz()
         for slot in range(self.r.workers + 1):
             w = <worker *>allocate(sizeof(worker), "worker")
             w.router = self.r
@@ -123,9 +123,6 @@ cdef class Router:
             w.stats = &self.r.stats.lcore[slot]
             w.stats.quiescent = DR_OFFLINE
             w.stats.online = 1
-            for c in range(<uint32_t>CLASSES):
-                rate = _CLASS_PPS[c]
-                bucket_init(&w.classes[c], hz, rate, rate // 10, rte_rdtsc())
             for c in range(<uint32_t>PORTS):
                 bucket_init(&w.icmp[c], hz, ICMP_PPS, ICMP_BURST, rte_rdtsc())
             for c in range(<uint32_t>ICMP_SOURCES):
@@ -144,6 +141,39 @@ cdef class Router:
             self.h.tap[slot] = -1
         return 0
 
+    def police_punts(self, pps: list[int]) -> None:
+        """Packets a second that a worker hands to the host thread, of each PuntClass in its order; of class neighbor,
+        for each port. A tenth of it may come at once. Before start(); without this call there is no limit."""
+        cdef worker *w
+        cdef uint32_t slot, c
+        cdef uint64_t hz = rte_get_tsc_hz(), now = rte_rdtsc()
+        for c in range(<uint32_t>CLASSES):
+            self.r.stats.header.punt_pps[c] = pps[c]
+        for slot in range(self.r.workers + 1):
+            w = self.worker_at(slot)
+            for c in range(<uint32_t>CLASSES):
+                bucket_init(&w.classes[c], hz, pps[c], max(1, pps[c] // 10), now)
+            for c in range(<uint32_t>PORTS):
+                w.neighbor[c] = w.classes[<int>PuntClass.neighbor]
+
+    def set_peers(self, addresses: list[tuple[bytes, int]]) -> None:
+        """BGP comes from these addresses, 4 or 16 bytes each, with at least so many hops left. Before start(), once."""
+        cdef uint64_t size = 2, hi, lo, at
+        cdef peer *made
+        while size < 2 * len(addresses):
+            size *= 2
+        made = <peer *>allocate(size * sizeof(peer), "table of BGP peers")
+        for address, least in addresses:
+            high = len(address) - 8 if len(address) == 16 else 0
+            hi = int.from_bytes(address[:high], "big")
+            lo = int.from_bytes(address[high:], "big")
+            at = peer_hash(hi, lo)
+            while made[at & (size - 1)].family:
+                at += 1
+            made[at & (size - 1)] = peer(hi=hi, lo=lo, family=4 if len(address) == 4 else 6, least_hops=least)
+        self.r.peers_mask = size - 1
+        self.r.peers = made
+
     cdef worker *worker_at(self, uint32_t slot) except NULL:
         return self.h.w if slot == 0 else <worker *><size_t>self.workers[slot - 1]
 
@@ -157,18 +187,19 @@ cdef class Router:
         return node if node >= 0 else None
 
     def open_port(self, name: str, device: str, mtu: int, mac: bytes, slots: list[int], exact: bool = False,
-                  frame_mtu: int = 0) -> int:
+                  frame_mtu: int = 0, bond: Bond | None = None) -> int:
         """Open and start a device as the next port, spread its RX queues over the workers of these slots. Returns its
         number. mac: 6 bytes; empty: the device's own. exact: each slot is to have a queue, in this order; otherwise the
         ones that poll the fewest come first. frame_mtu: the port has sub-interfaces, and its device takes packets of so
-        many bytes, of which all but the first tag are a part; 0: none."""
+        many bytes, of which all but the first tag are a part; 0: none. bond: what the device is, if it is one."""
         cdef opened o
         cdef uint32_t port = self.r.ports, slot, q, owner = 0
         cdef rte_ether_addr address
         cdef worker *w
         memset(&o, 0, sizeof(o))
-        open_device(name, device, max(mtu, frame_mtu), mac, self.r.workers + 1, len(slots),
-                    self.r.idle == IDLE_INTERRUPT, frame_mtu > 0, self.r.pool, &o)
+        # a bond has no RX interrupts, whatever its members have
+        open_device(name, device, bond.names if bond else [], max(mtu, frame_mtu), mac, self.r.workers + 1, len(slots),
+                    self.r.idle == IDLE_INTERRUPT and bond is None, frame_mtu > 0, self.r.pool, &o)
         if exact and o.rx_queues < len(slots):
             raise FastPathError(f"port {name}: port.lcores has {len(slots)} lcores, but the device has {o.rx_queues} "
                                 f"RX queues here: list at most {o.rx_queues}")
@@ -201,7 +232,20 @@ cdef class Router:
         self.r.port[port].present = 1
         self.r.ports = port + 1
         self.describe_port(port, name, &o)
+        if bond is not None:
+            self.add_bond(port, bond)
         return port
+
+    cdef int add_bond(self, uint32_t port, Bond bond) except -1:
+        """Its members are shown, and with LACP its owner lends it turns."""
+        cdef worker *w = self.worker_at(self.r.port[port].owner)
+        self.bonds[port] = bond
+        bond.describe(&self.r.stats.port[port])
+        if bond.lacp:
+            self.r.lacp |= <uint32_t>1 << port
+            w.lacp[w.n_lacp] = port
+            w.n_lacp += 1
+        return 0
 
     def open_sub_interface(self, name: str, parent: int, vlan: int, outer_vlan: int, mtu: int) -> int:
         """The next port, for frames of port `parent` with this VLAN's tag, within the outer one's if that is not 0. The
@@ -221,7 +265,9 @@ cdef class Router:
         self.spread_tx(port, self.r.stats.port[above].tx_queues)
         self.r.port[port].present = 1
         self.r.ports = port + 1
+        self.r.lacp |= (self.r.lacp >> above & 1) << port
         memcpy(s, &self.r.stats.port[above], sizeof(s[0]))
+        s.members = 0
         set_text(s.name, name, sizeof(s.name))
         s.mtu = mtu
         s.parent = above + 1
@@ -250,6 +296,10 @@ cdef class Router:
         dr_put_be16(tags + 2, vlan)
         self.r.port[above].tagged = 1
         return 0
+
+    def address(self) -> int:
+        """Where what the workers read is, for fastpath.filters."""
+        return <size_t>self.r
 
     def worker_address(self, slot: int) -> int:
         """Where a worker's state is, for who takes its turns himself instead of start()."""
@@ -378,10 +428,14 @@ cdef class Router:
         dr_store_release_64(&self.r.stats.header.ready, 1)
 
     cdef int wait_by_interrupt(self, worker *w) except -1:
-        """Give a worker what it waits by. Not one that others give packets to: they would have to wake it by a call."""
+        """Give a worker what it waits by. Not one that others give packets to: they would have to wake it by a call;
+        nor one that polls a bond, which has no interrupt, and LACP to keep up."""
         cdef uint32_t k
         if self.r.idle != IDLE_INTERRUPT or (w.n_drain and self.r.workers > 1):
             return 0
+        for k in range(w.n_rx):
+            if w.rx[k].port in self.bonds:
+                return 0
         self.r.wake[w.slot] = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         w.epoll = epoll_create1(EPOLL_CLOEXEC)
         w.woken.epdata.event = EPOLLIN
@@ -428,7 +482,7 @@ cdef class Router:
         for port in range(self.r.ports):
             s = &self.r.stats.port[port]
             memset(&link, 0, sizeof(link))
-            if rte_eth_link_get_nowait(self.r.port[port].dev, &link) == 0:
+            if get_link(self.r, port, &link):
                 up = link.link_status and port not in dead
                 if s.link_up != up:
                     s.link_changes += 1
@@ -443,6 +497,8 @@ cdef class Router:
                 s.rx_errors = counts.ierrors
                 s.rx_no_mbuf = counts.rx_nombuf
                 s.tx_errors = counts.oerrors
+            if port in self.bonds:
+                (<Bond>self.bonds[port]).update(s)
         dr_store_release_64(&self.r.stats.header.heartbeat_ns, now_ns(CLOCK_MONOTONIC))
         return changed
 
@@ -459,7 +515,9 @@ cdef class Router:
         self.running = False
         dr_store_release_64(&self.r.stats.header.ready, 0)
         for port in range(self.r.ports):
-            if self.r.port[port].parent == PORTS:
+            if port in self.bonds:
+                (<Bond>self.bonds[port]).close()
+            elif self.r.port[port].parent == PORTS:
                 close_device(self.r.port[port].dev, &self.own_macs[port])
         for slot in range(self.r.workers + 1):
             dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
@@ -472,13 +530,23 @@ cdef void *allocate(size_t size, str what) except NULL:
     return p
 
 
+cdef bint get_link(const router *r, uint32_t port, rte_eth_link *link) noexcept nogil:
+    """What the driver says; False: nothing. With LACP a link is up only when the other side takes packets, too."""
+    cdef uint16_t dev = r.port[port].dev
+    if rte_eth_link_get_nowait(dev, link) != 0:
+        return False
+    if r.lacp >> port & 1 and link.link_status and not distributes(dev):
+        link.link_status = 0
+    return True
+
+
 cdef bint links_moved(const router *r) noexcept nogil:
     """Whether a link is not as update_links() has written it."""
     cdef uint32_t port
     cdef rte_eth_link link
     for port in range(r.ports):
         memset(&link, 0, sizeof(link))
-        if rte_eth_link_get_nowait(r.port[port].dev, &link) == 0 and (
+        if get_link(r, port, &link) and (
                 link.link_status != 0 and not r.links_dead >> port & 1) != (r.links_up >> port & 1):
             return True
     return False

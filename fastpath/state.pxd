@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.dpdk.eal cimport rte_epoll_event
 from fastpath.dpdk.mbuf cimport rte_mbuf, rte_mempool
 from fastpath.dpdk.ring cimport rte_ring
+from fastpath.filters cimport filter_work
 from fastpath.layout cimport dr_adjacency, dr_lcore_stats, dr_stats
 from fastpath.tables cimport tables
 
@@ -20,7 +21,9 @@ cdef enum:
     HOP6 = 16                    # frame[16..23]: flow label's end, length, hop limit, the source's first bytes
     PORTS = 32                   # DR_MAX_PORTS
     VLANS = 4096
-    CLASSES = 4                  # punt classes in use
+    CLASSES = 5                  # punt classes in use
+    PUNT_RING = 1024             # frames a worker may have waiting for the host thread
+    PUNT_RING_OTHERS = 768       # of these, for other classes than bgp
     SLOTS = 33                   # DR_MAX_LCORES: the host thread and the workers
 
 # What a worker without packets does.
@@ -54,6 +57,13 @@ cdef struct token_bucket:
     uint64_t cost_tsc            # cycles a packet costs: hz / rate
     uint64_t depth_tsc           # most that can be saved up
 
+# A configured BGP peer, in a table with open addressing; family 0: free.
+cdef struct peer:
+    uint64_t hi                  # its address, host order; IPv4 in lo
+    uint64_t lo
+    uint32_t family
+    uint32_t least_hops          # that its packets must have left (RFC 5082)
+
 cdef struct tx_buffer:
     int16_t queue                # own TX queue of the port; -1: hand over through the port's ring
     uint16_t n
@@ -79,6 +89,7 @@ cdef struct router:
     uint32_t idle                # IDLE_...
     uint32_t hashing             # HASH_..., of stages/flow.pxd
     uint32_t links_up            # bit p: port p; written by the host thread
+    uint32_t lacp                # bit p: port p's device is a bond with LACP
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
     uint32_t generation          # raised when `base` changes: workers then bind their tables anew
     const void *base             # readers' part of the route segment
@@ -88,9 +99,12 @@ cdef struct router:
     uint64_t tags[PORTS]         # of a sub-interface: as they lie in a frame
     uint8_t *vlans[PORTS]        # of a parent: by VLAN its port, behind that by outer VLAN which of inner_vlans
     uint8_t *inner_vlans[PORTS]  # by inner VLAN the port; 0, in all of these: none
+    const peer *peers            # peers_mask + 1 of them, a power of two; NULL: none
+    uint64_t peers_mask
     rte_ring *punt[33]           # one a worker, by slot
     uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
     int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
+    uint64_t filtered            # bit p: port p has ingress filters; PORTS and above: never
 
 # One family's packets on their way: parallel arrays, so that a compiler can work on several packets at once.
 cdef struct lanes:
@@ -149,6 +163,7 @@ cdef struct worker:
     uint64_t mark_tsc            # of a sampled poll: end of the stage before
     uint16_t ip_id
     token_bucket classes[CLASSES]
+    token_bucket neighbor[PORTS]  # of class neighbor, by the port that received
     token_bucket icmp[PORTS]     # ICMP errors about what the port received
     token_bucket icmp_source[ICMP_SOURCES]
     uint32_t n_origin
@@ -157,6 +172,9 @@ cdef struct worker:
     uint32_t n_tagged
     uint8_t tagged_port[BURST]   # of tagged[i]: the sub-interface
     rte_mbuf *tagged[BURST]      # taken out of a parent's burst, tags off
+    filter_work *filters         # NULL: no port has any
+    uint32_t n_lacp              # bonds with LACP that this worker owns
+    uint16_t lacp[PORTS]
 
 ctypedef uint32_t (*turn_function)(worker *w) noexcept nogil
 

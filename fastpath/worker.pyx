@@ -13,7 +13,7 @@ from fastpath.stages.parse cimport gather
 from fastpath.stages.pipeline cimport route, route_origin
 from fastpath.stages.profile cimport STAGE_RECEIVE, STAGE_TRANSMIT, begin, lap
 from fastpath.stages.tags cimport next_sub_interface, sort_out
-from fastpath.stages.transmit cimport drain, flush
+from fastpath.stages.transmit cimport drain, flush, keep_lacp
 from fastpath.state cimport BURST, KIND_RECEIVED, burst, turn_function, worker
 
 cdef extern from *:
@@ -97,9 +97,10 @@ cdef inline void account(worker *w, uint32_t moved) noexcept nogil:
 
 
 cdef inline void housekeeping(worker *w) noexcept nogil:
-    """Every HOUSEKEEPING polls: a quiescent report, for no table reference is held now, and the order to sample the
-    next poll that moves something."""
+    """Every HOUSEKEEPING polls: a quiescent report, for no table reference is held now, LACP's turn, and the order to
+    sample the next poll that moves something."""
     quiescent(w)
+    keep_lacp(w)
     w.sampling = 1
 
 

@@ -18,16 +18,24 @@ from fastpath.segment import STATS_BYTES, Mapping, create
 INCLUDE = Path(__file__).resolve().parents[1] / "fastpath" / "include"
 _FIELDS = {
     "header": "magic version header_bytes segment_bytes pid pid_start tsc_hz started_ns lcores ports name "
-    "simd dpdk build_id heartbeat_ns ready",
+    "simd dpdk build_id punt_pps[0] heartbeat_ns ready filter_generation filter_counters",
     "port[0]": "name driver mac present link_up speed_mbps link_changes rx_queues tx_queues mtu numa "
-    "rx_missed rx_errors rx_no_mbuf tx_errors rss offloads rx_slot[0]",
+    "rx_missed rx_errors rx_no_mbuf tx_errors rss offloads rx_slot[0] members member[0]",
+    "port[0].member[0]": "device speed_mbps link_changes flags partner",
     "resolve": "head slot[0]",
     "resolve.slot[0]": "seq family port address",
+    "filter[0]": "name kind first count",
     "lcore[0]": "quiescent online cpu polls cycles_busy cycles_idle rx_packets forwarded punted dropped originated "
-    "injected bursts[0] drops[0] punts[0] stage_cycles[0] sampled_polls sampled_packets port[0]",
+    "injected bursts[0] drops[0] punts[0] policed[0] stage_cycles[0] sampled_polls sampled_packets port[0]",
     "lcore[0].port[0]": "rx_packets rx_bytes tx_packets tx_bytes tx_drops injected originated fragments",
 }
-_CONSTANTS = ("DR_STATS_MAGIC", "DR_STATS_VERSION", "DR_RESOLVE_RING", "sizeof(struct dr_stats_header)")
+_CONSTANTS = (
+    "DR_STATS_MAGIC",
+    "DR_STATS_VERSION",
+    "DR_RESOLVE_RING",
+    "sizeof(struct dr_stats_header)",
+    "sizeof(struct dr_stats)",
+)
 
 
 @functools.cache
@@ -38,6 +46,7 @@ def layout() -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     places = [
         "port[0]",
         "lcore[0]",
+        "filter[0]",
         *(f"{top}.{name}" for top, names in _FIELDS.items() for name in names.split()),
     ]
     lines = [place.format(name) for name in places] + [value.format(name) for name in _CONSTANTS]
@@ -115,6 +124,21 @@ class Segment:
         data = value.to_bytes(size, "little") if isinstance(value, int) else value.ljust(size, b"\0")
         assert len(data) == size
         self.view[offset : offset + size] = data
+
+    def count_filter(
+        self, number: int, name: str, kind: int, first: int, counts: dict[int, list[tuple[int, int]]]
+    ) -> None:
+        """An ACL (kind 1) or policer (2) and what the lcores in `counts` have counted; each has room for 16."""
+        room, start = 16, layout()[1]["sizeof(struct dr_stats)"]
+        self.set("header.filter_counters", room)
+        for slot, pairs in counts.items():
+            at = start + (slot * room + first) * 16
+            data = b"".join(value.to_bytes(8, "little") for pair in pairs for value in pair)
+            self.view[at : at + len(data)] = data
+        self.set(f"filter[{number}].name", name.encode())
+        self.set(f"filter[{number}].first", first)
+        self.set(f"filter[{number}].count", max(map(len, counts.values())))
+        self.set(f"filter[{number}].kind", kind)
 
     def beat(self) -> None:
         """The host thread's sign of life."""

@@ -13,18 +13,24 @@ from dpdkrouter.errors import ControlUnreachableError, NotFoundError, RequestErr
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_START = "start it with `dpdkrouter control FILE`, or all of the router with `dpdkrouter run FILE`"
+CONTROL = "control process"
+FASTPATH = "fast path"
+_START = {
+    CONTROL: "start it with `dpdkrouter control FILE`, or all of the router with `dpdkrouter run FILE`",
+    FASTPATH: "or its configuration has neither acl nor policer: then it takes no orders",
+}
 
 
 class ApiClient:
-    """Asks the control process whose socket is at `path`.
+    """Asks the program whose socket is at `path`: the control process, or the fast path.
 
     timeout_s: how long it may be silent. RequestError: it refused. ControlUnreachableError: it does not run,
     does not answer, ended in the middle, or may not be asked.
     """
 
-    def __init__(self, path: Path | str, timeout_s: float = 5) -> None:
+    def __init__(self, path: Path | str, timeout_s: float = 5, program: str = CONTROL) -> None:
         self._path = Path(path)
+        self._program = program
         self._timeout_s = timeout_s
 
     def call(self, method: str, /, **params: Any) -> Any:
@@ -63,11 +69,16 @@ class ApiClient:
                         return value["result"]
             except TimeoutError:
                 raise ControlUnreachableError(
-                    f"{self._path}: the control process was silent for {self._timeout_s:g} s: see its log"
+                    f"{self._path}: the {self._program} was silent for {self._timeout_s:g} s: see its log"
                 ) from None
             except OSError as error:
                 raise ControlUnreachableError(f"{self._path}: connection lost: {error.strerror}") from None
-        raise ControlUnreachableError(f"{self._path}: the control process ended before its answer was whole; {_START}")
+        raise self._ended()
+
+    def _ended(self) -> ControlUnreachableError:
+        return ControlUnreachableError(
+            f"{self._path}: the {self._program} ended before its answer was whole; {_START[self._program]}"
+        )
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -77,11 +88,11 @@ class ApiClient:
         except OSError as error:
             connection.close()
             if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-                text = f"the control process does not run; {_START}"
+                text = f"the {self._program} does not run; {_START[self._program]}"
             elif isinstance(error, PermissionError):
                 text = "permission denied; be root or a member of the group that api.group names"
             else:
-                text = f"cannot connect to the control process: {error.strerror or error}"
+                text = f"cannot connect to the {self._program}: {error.strerror or error}"
             raise ControlUnreachableError(f"{self._path}: {text}") from None
         return connection
 
@@ -93,11 +104,9 @@ class ApiClient:
                 return value
         except ValueError:
             if not received.endswith(b"\n"):
-                raise ControlUnreachableError(
-                    f"{self._path}: the control process ended before its answer was whole; {_START}"
-                ) from None
+                raise self._ended() from None
         raise ControlUnreachableError(
-            f"{self._path}: found {received[:60]!r}: not an answer of a control process of this release"
+            f"{self._path}: found {received[:60]!r}: not an answer of a {self._program} of this release"
         )
 
     def _error(self, error: dict[str, Any]) -> RequestError:

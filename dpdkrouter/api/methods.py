@@ -83,6 +83,10 @@ class Methods(BgpMethods):
         """How long changes took, and what was repaired."""
         return self._control.timings, self._control.repairs.counts()
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        """By port: neighbours with a MAC, and claims of others to our addresses."""
+        return self._control.host.neighbour_counts()
+
     def audit_summary(self, _: Params) -> dict[str, Any] | None:
         """What the last audit in the background found; None: none has ended yet."""
         audited = self._control.audited

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dpdkrouter.cli import bgp, doctor, nic, profile, programs, route, show, table
+from dpdkrouter.cli import acl, bgp, doctor, nic, profile, programs, route, show, table
 from dpdkrouter.cli.instance import chosen, names
 
 app = typer.Typer(
@@ -39,7 +39,9 @@ route.app.command()(table.audit)
 for whole in (table.snapshot, table.diff):
     route.app.command()(whole)
 app.add_typer(show.port_app, name="port")
+app.add_typer(show.punt_app, name="punt")
 app.add_typer(show.neighbor_app, name="neighbor")
 app.add_typer(route.app, name="route")
+app.add_typer(acl.app, name="acl")
 app.add_typer(bgp.app, name="bgp")
 app.add_typer(nic.app, name="nic")

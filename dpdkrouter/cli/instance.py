@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dpdkrouter.api.client import ApiClient
+from dpdkrouter.api.client import FASTPATH, ApiClient
 from dpdkrouter.cli import render
 from dpdkrouter.config.paths import RUN, InstancePaths, find_instance
 from dpdkrouter.fib import FibReader
@@ -57,6 +57,10 @@ class _Chosen:
     def api(self, timeout_s: float = 5) -> ApiClient:
         """Its control process, which may be silent for so long."""
         return ApiClient(self.paths().api_socket, timeout_s)
+
+    def fast_path(self, timeout_s: float) -> ApiClient:
+        """Its fast path, which may be silent for so long."""
+        return ApiClient(self.paths().fastpath_socket, timeout_s, FASTPATH)
 
     def stats(self) -> StatsReader:
         """What its fast path publishes."""

@@ -68,11 +68,14 @@ def _need_root() -> None:
 
 def run(file: File = DEFAULT) -> None:
     """Run the whole router in the foreground: control, fastpath and bgp. Ctrl-C ends it."""
+    from dpdkrouter.config.filterchecks import all_rules
     from dpdkrouter.run import main
 
     _need_root()
     logs.set_up()
-    raise typer.Exit(main(_load(file, this_machine=True), file))
+    config = _load(file, this_machine=True)
+    all_rules(config)
+    raise typer.Exit(main(config, file))
 
 
 def _level(found: str) -> str:
@@ -133,7 +136,10 @@ def check(
     here: Annotated[bool, typer.Option("--here", help="Also check that this machine can run it.")] = False,
 ) -> None:
     """Check a configuration: every problem with file, line, key, what was found and what is allowed."""
+    from dpdkrouter.config.filterchecks import all_rules
+
     config = _load(file, this_machine=here)
+    all_rules(config)
     render.line(
         f"{file}: ok: router {config.router.name}, {len(config.ports)} ports, {len(config.routes)} static routes, "
         f"{len(config.bgp.neighbors) if config.bgp else 0} BGP neighbors"

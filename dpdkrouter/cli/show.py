@@ -21,11 +21,12 @@ from dpdkrouter.errors import (
 from dpdkrouter.fib.room import room
 
 if TYPE_CHECKING:
-    from dpdkrouter.segment import LcoreState, StatsReader
+    from dpdkrouter.segment import LcoreState, PortState, StatsReader
 
 PORTS_ABREAST = 3  # counters of 20 digits, and 80 columns
 
 port_app = typer.Typer(no_args_is_help=True, help="Ports: what they are and what they count.")
+punt_app = typer.Typer(no_args_is_help=True, help="What goes to the host stack.")
 neighbor_app = typer.Typer(no_args_is_help=True, help="Neighbours on the ports.")
 
 
@@ -183,15 +184,48 @@ def drops(
     render.rows(("punted", "packets"), found["punts"].items(), numbers=("packets",))
 
 
+@punt_app.command("show")
+def punt_show(as_json: AsJson = False) -> None:
+    """Show the punt classes: packets a second that each worker may hand to the host stack (of neighbor, for each port), how
+    many it took, and how many were dropped beyond that."""
+    with counters() as stats:
+        punts, policed, rates = stats.punts(), stats.policed(), stats.punt_rates()
+    found = [{"class": name, "rate": rates[name], "punted": punts[name], "policed": policed[name]} for name in punts]
+    if as_json:
+        render.as_json(found)
+        return
+    columns = ("class", "rate", "punted", "policed")
+    render.rows(columns, [[one[column] for column in columns] for one in found], numbers=columns[1:])
+
+
 def _ports() -> list[dict[str, Any]]:
     with counters() as stats:
-        return [{**asdict(port), "mac": port.mac.hex(":")} for port in stats.ports()]
+        return [_port(port) for port in stats.ports()]
+
+
+def _port(port: PortState) -> dict[str, Any]:
+    members = [{**asdict(one), "partner": one.partner.hex(":") if any(one.partner) else ""} for one in port.members]
+    return {**asdict(port), "mac": port.mac.hex(":"), "members": members}
+
+
+def _member(member: dict[str, Any]) -> tuple[Any, ...]:
+    """A bond's member as `port show` has it; the last two are LACP's."""
+    lacp = [word for word in ("collecting", "distributing") if member[word]]
+    return (
+        member["device"],
+        "up" if member["link_up"] else "down",
+        member["speed_mbps"] or "-",
+        "yes" if member["active"] else "no",
+        ",".join(lacp) or "-",
+        member["partner"] or "-",
+    )
 
 
 @port_app.command("show")
 def port_show(as_json: AsJson = False) -> None:
     """Show the ports: driver, MAC, link, MTU, the description when the control process answers; which lcore polls each
-    RX queue, what the device hashes to spread packets over them, and its offloads in use; VLANs of sub-interfaces."""
+    RX queue, what the device hashes to spread packets over them, and its offloads in use; members of bonds, VLANs of
+    sub-interfaces."""
     ports = _ports()
     try:
         descriptions = chosen.api().call("status").get("descriptions", {})
@@ -235,6 +269,14 @@ def port_show(as_json: AsJson = False) -> None:
         ],
         numbers=("numa",),
     )
+    bonds = [(p["name"], member) for p in ports for member in p["members"]]
+    if bonds:
+        render.line("")
+        render.rows(
+            ("bond", "member", "link", "Mb/s", "active", "lacp", "partner"),
+            [(name, *_member(member)) for name, member in bonds],
+            numbers=("Mb/s",),
+        )
     subs = [p for p in ports if p["parent"]]
     if subs:
         render.line("")

@@ -70,6 +70,11 @@ class InstancePaths:
         return self.run / "api.sock"
 
     @property
+    def fastpath_socket(self) -> Path:
+        """Where the fast path process takes orders."""
+        return self.run / "fastpath.sock"
+
+    @property
     def cli_routes(self) -> Path:
         """The routes that `route add` made, kept for a restart of the control process."""
         return self.run / "cli-routes.json"

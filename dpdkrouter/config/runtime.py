@@ -20,11 +20,10 @@ from dpdkrouter.config.locate import KeyPath, render
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
 from dpdkrouter.config.rules import Listen
 from dpdkrouter.config.schema import Config
-from dpdkrouter.config.size import route_segment_bytes
+from dpdkrouter.config.size import route_segment_bytes, stats_segment_bytes
 from dpdkrouter.errors import Problem
 
 MIB = 1 << 20
-STATS_BYTES = 2 * MIB  # the stats segment: one page
 MEMINFO = re.compile(r"^(MemAvailable|Hugepagesize|HugePages_Free|HugePages_Rsvd):\s*([0-9]+)(?: kB)?$", re.MULTILINE)
 
 Finding = tuple[KeyPath, str, str]  # key, found, allowed
@@ -103,10 +102,8 @@ def _fast_path(config: Config, machine: Machine, pci_error: Callable[[str], str 
     for i, lcore in enumerate(config.fastpath.lcores):
         if lcore not in machine.lcores:
             yield ("fastpath", "lcores", i), str(lcore), f"must be a CPU this process may use: {lcores}"
-    for i, port in enumerate(config.ports):
-        path: KeyPath = ("port", i, "device")
-        for device in port.devices:
-            yield from _device(path, device, machine, pci_error)
+    for path, device in config.placed_devices:
+        yield from _device(path, device, machine, pci_error)
 
 
 def _device(
@@ -124,7 +121,7 @@ def _device(
 
 def needed_pages(config: Config, page_bytes: int, segment_bytes: Callable[[Config], int]) -> int:
     """Hugepages that a start takes: EAL's memory and both segments, each in whole pages."""
-    parts = (config.fastpath.memory_mib * MIB, segment_bytes(config), STATS_BYTES)
+    parts = (config.fastpath.memory_mib * MIB, segment_bytes(config), stats_segment_bytes(config))
     return sum(-(-part // page_bytes) for part in parts)
 
 
@@ -145,7 +142,9 @@ def _memory(
     if running_pid(paths.pid_file("fastpath")) is not None:
         return
     if not config.fastpath.hugepages:
-        yield from _ordinary_memory(config, machine, segment_bytes(config) + STATS_BYTES - held_bytes(paths))
+        yield from _ordinary_memory(
+            config, machine, segment_bytes(config) + stats_segment_bytes(config) - held_bytes(paths)
+        )
         return
     path: KeyPath = ("fastpath", "hugepages")
     if not machine.page_bytes:

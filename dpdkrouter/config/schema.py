@@ -18,11 +18,15 @@ from dpdkrouter.config import rules
 from dpdkrouter.config.base import Table, array, short_form
 from dpdkrouter.config.bgp import MAX_MEMBERS, Bgp
 from dpdkrouter.config.devices import Device
+from dpdkrouter.config.filters import MAX_ACLS, MAX_POLICERS, Acl, Policer
 from dpdkrouter.config.locate import KeyPath, line_of
 from dpdkrouter.config.rules import Address, Interface, Listen, Prefix
+from dpdkrouter.filters import values
 
 MAX_PORTS = 32  # DR_MAX_PORTS of the shared memory's layout
 MAX_WORKERS = 32  # DR_MAX_LCORES less the host thread
+PACKET_RATE = rules.whole(1, 10_000_000)
+MAX_BOND_MEMBERS = 8  # DR_BOND_MEMBERS
 
 
 class Router(Table):
@@ -71,6 +75,11 @@ class FastPath(Table):
         description="true: where a device gives a hash (RSS), that decides about whole TCP and UDP packets; ICMP errors "
         "and `route hash` then do not follow such flows, and two devices may choose differently",
     )
+    filter_counters: Annotated[int, rules.whole(0, 1 << 22)] = Field(
+        4096,
+        description="room for counters of filters: one a rule, one a list, three a policer, and the largest list's twice; "
+        "16 bytes each for every worker",
+    )
     eal_args: Annotated[tuple[Annotated[str, rules.ARGUMENT], ...], array("strings")] = Field(
         (), description="appended to EAL's arguments"
     )
@@ -81,7 +90,26 @@ class Port(Table):
 
     name: Annotated[str, rules.PORT_NAME] = Field(description="name of the port and of its TAP twin")
     device: Annotated[Device | None, rules.DEVICE] = Field(
-        None, description="the DPDK device: a PCI address or a vdev, either with arguments; or `parent` is given"
+        None,
+        description="the DPDK device: a PCI address or a vdev, either with arguments; or `bond` or `parent` is given",
+    )
+    bond: Annotated[tuple[Annotated[Device, rules.DEVICE], ...], array("devices", 1, MAX_BOND_MEMBERS)] = Field(
+        (), description="makes this port a bond: its members, each as `device` is written"
+    )
+    bond_mode: Annotated[str, rules.choice("active-backup", "balance", "lacp")] = Field(
+        "active-backup",
+        description="of a bond: one member at a time; or flows spread over the members, "
+        "balance: over all with a link, lacp: over those that LACP (IEEE 802.1AX) agrees on with the other side",
+    )
+    bond_policy: Annotated[str, rules.choice("l2", "l23", "l34")] = Field(
+        "l34",
+        description="of a bond that is not active-backup: what a flow's member is chosen by: MACs, MACs and addresses, "
+        "or addresses and ports",
+    )
+    bond_primary: Annotated[Device | None, rules.DEVICE] = Field(
+        None,
+        description="of an active-backup bond: the member in use whenever it has a link; default: the first, "
+        "and the one that took over stays in use",
     )
     parent: Annotated[str | None, rules.PORT_REFERENCE] = Field(
         None, description="makes this port a sub-interface: an earlier port, whose device it shares"
@@ -108,12 +136,28 @@ class Port(Table):
         description="of `fastpath.lcores`, those that poll the port: an RX queue each; "
         "default: those on its device's NUMA node, else all",
     )
+    neighbor_limit: Annotated[int | None, rules.whole(1, 65535)] = Field(
+        None,
+        description="neighbours that the port may have, both families, beside next hops of routes and static ones; "
+        "default: half of the kernel's net.ipv4.neigh.default.gc_thresh3",
+    )
+    acl_in: Annotated[str | None, values.ACL_REFERENCE] = Field(
+        None, description="the acl that filters what the port receives; default: none"
+    )
+    policer_in: Annotated[str | None, values.POLICER_REFERENCE] = Field(
+        None, description="the policer of what the port receives, behind its acl; default: none"
+    )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """The devices that are this port's own; none of a sub-interface."""
-        return () if self.device is None else (self.device,)
+        """The devices that are this port's own: several of a bond, none of a sub-interface."""
+        return self.bond if self.device is None else (self.device,)
+
+    @property
+    def device_keys(self) -> tuple[KeyPath, ...]:
+        """The keys of `devices`, below the port's."""
+        return tuple(("bond", i) for i in range(len(self.bond))) if self.device is None else (("device",),)
 
 
 class NextHop(Table):
@@ -150,6 +194,22 @@ class Neighbor(Table):
     port: Annotated[str, rules.PORT_REFERENCE] = Field(description="port the neighbour is on")
     address: Annotated[Address, rules.HOST_ADDRESS] = Field(description="address within a prefix of that port")
     mac: Annotated[str, rules.MAC] = Field(description="its MAC; never asked for by ARP or ND")
+
+
+class Punt(Table):
+    """[punt]: packets a second that each worker hands to the host stack, by class; a tenth of it at once."""
+
+    bgp: Annotated[int, PACKET_RATE] = Field(
+        50000, description="TCP port 179 from the configured BGP neighbours, packets a second and worker"
+    )
+    neighbor: Annotated[int, PACKET_RATE] = Field(10000, description="ARP and ND, packets a second, worker and port")
+    echo: Annotated[int, PACKET_RATE] = Field(5000, description="ICMP and ICMPv6 echo, packets a second and worker")
+    resolve: Annotated[int, PACKET_RATE] = Field(
+        5000, description="packets whose next hop is to be resolved, packets a second and worker"
+    )
+    local: Annotated[int, PACKET_RATE] = Field(
+        20000, description="all else for the host stack, packets a second and worker"
+    )
 
 
 class TableSizes(Table):
@@ -209,7 +269,14 @@ class Config(Table):
     neighbors: Annotated[tuple[Neighbor, ...], array("tables: write [[neighbor]]")] = Field(
         (), alias="neighbor", description="static neighbours"
     )
+    acls: Annotated[tuple[Acl, ...], array("tables: write [[acl]]", 0, MAX_ACLS)] = Field(
+        (), alias="acl", description="lists of rules that filter what ports receive"
+    )
+    policers: Annotated[tuple[Policer, ...], array("tables: write [[policer]]", 0, MAX_POLICERS)] = Field(
+        (), alias="policer", description="policers of ports and of rules"
+    )
     bgp: Bgp | None = None
+    punt: Punt = Field(default_factory=lambda: Punt.model_validate({}))
     table: TableSizes = Field(default_factory=lambda: TableSizes.model_validate({}))
     metrics: Metrics = Field(default_factory=lambda: Metrics.model_validate({}))
     api: Api = Field(default_factory=lambda: Api.model_validate({}))
@@ -220,10 +287,23 @@ class Config(Table):
         """All ports' devices."""
         return tuple(device for port in self.ports for device in port.devices)
 
+    @property
+    def placed_devices(self) -> tuple[tuple[KeyPath, Device], ...]:
+        """All ports' devices, each with its key."""
+        return tuple(
+            (("port", i, *key), device)
+            for i, port in enumerate(self.ports)
+            for key, device in zip(port.device_keys, port.devices, strict=True)
+        )
+
+    def stands_on(self, port: Port) -> tuple[Device, ...]:
+        """The devices that a port has, or shares with its parent."""
+        return next((one for one in self.ports if one.name == port.parent), port).devices
+
     def interfaces(self, port: Port) -> tuple[str, ...]:
-        """The kernel interfaces that a port stands on, its own or its parent's."""
-        above = next((one for one in self.ports if one.name == port.parent), port)
-        return tuple(name for device in above.devices for name in device.interfaces)
+        """The kernel interfaces of which a port needs each; none of a bond of several devices."""
+        devices = self.stands_on(port)
+        return devices[0].interfaces if len(devices) == 1 else ()
 
     @property
     def filename(self) -> str:

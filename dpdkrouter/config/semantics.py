@@ -7,6 +7,9 @@ contradiction between two entries is reported at the later one and names the fir
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from dpdkrouter.config.bgp import BgpNeighbor
+from dpdkrouter.config.bonds import check_bonds
+from dpdkrouter.config.devices import Device
+from dpdkrouter.config.filterchecks import check_filters
 from dpdkrouter.config.locate import KeyPath, render
 from dpdkrouter.config.policies import check_policies
 from dpdkrouter.config.rules import Address, Prefix, end_of_subnet
@@ -32,7 +35,7 @@ def check_repetition(config: Config) -> Found:
     ports, routes = list(enumerate(config.ports)), list(enumerate(config.routes))
     yield from _repeated((("fastpath", "lcores", i), lcore) for i, lcore in enumerate(config.fastpath.lcores))
     yield from _repeated((("port", i, "name"), port.name) for i, port in ports)
-    yield from _repeated((("port", i, "device"), d.name) for i, port in ports for d in port.devices)
+    yield from _repeated((path, device.name) for path, device in config.placed_devices)
     for i, port in ports:
         yield from _repeated((("port", i, "lcores", j), lcore) for j, lcore in enumerate(port.lcores))
     yield from _repeated(
@@ -56,13 +59,13 @@ def check_repetition(config: Config) -> Found:
 
 def check_ports(config: Config, topology: Topology) -> Found:
     """Ports do not share interfaces or prefixes; IPv6 has its least MTU (RFC 8200 section 5)."""
-    claimed: dict[str, int] = {}
+    claimed: dict[str, tuple[KeyPath, Device]] = {}
+    for path, device in config.placed_devices:
+        for name in device.claimed:
+            user, other = claimed.setdefault(name, (path, device))
+            if user != path and device.name != other.name:
+                yield path, f"must not use interface {name}, which port[{user[1]}] uses"
     for i, port in enumerate(config.ports):
-        for device in port.devices:
-            for name in device.claimed:
-                user = claimed.setdefault(name, i)
-                if user != i and device.name not in [other.name for other in config.ports[user].devices]:
-                    yield ("port", i, "device"), f"must not use interface {name}, which port[{user}] uses"
         for j, lcore in enumerate(port.lcores):
             if lcore not in config.fastpath.lcores:
                 known = ", ".join(map(str, config.fastpath.lcores))
@@ -76,14 +79,14 @@ def check_sub_interfaces(config: Config) -> Found:
     """A port has a device or a parent; a sub-interface has a VLAN of its own there, and nothing that is its parent's."""
     above: dict[str, Port] = {}
     for i, port in enumerate(config.ports):
-        if (port.device is None) == (port.parent is None):
-            yield ("port", i, "device"), "must be given, or else parent and vlan: one of the two"
+        if [port.device is None, not port.bond, port.parent is None].count(False) != 1:
+            yield ("port", i, "device"), "must be given, or else bond, or else parent and vlan: one of the three"
         elif port.parent is None:
             yield from _only_with_parent(i, port)
         else:
             for key, allowed in _sub_interface(port, port.parent, above):
                 yield ("port", i, key), allowed
-        if port.device is not None:
+        if port.devices:
             above[port.name] = port
     yield from _repeated(
         (("port", i, "vlan"), (port.parent, port.outer_vlan, port.vlan))
@@ -241,7 +244,14 @@ def check_table(config: Config) -> Found:
 def contradictions(config: Config) -> Found:
     """All that contradicts something else in a configuration."""
     topology = Topology.of(config)
-    alone: tuple[Callable[[Config], Found], ...] = (check_repetition, check_sub_interfaces, check_table, check_policies)
+    alone: tuple[Callable[[Config], Found], ...] = (
+        check_repetition,
+        check_sub_interfaces,
+        check_bonds,
+        check_table,
+        check_policies,
+        check_filters,
+    )
     with_links: tuple[Callable[[Config, Topology], Found], ...] = (
         check_ports,
         check_routes,

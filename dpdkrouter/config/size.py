@@ -1,4 +1,4 @@
-"""How large a configuration's route segment is at most, from the maxima of [table] and the layout.
+"""How large a configuration's segments are at most, from the maxima of [table] and the layout.
 
 The writer knows exactly; this bound is for checks where the writer's code is not loaded. Figures from
 dr_layout.h.
@@ -36,3 +36,15 @@ def route_segment_bytes(config: Config) -> int:
         + table.max_ipv4_routes * IPV4_RULE_BYTES * SPARE
         + table.max_ipv6_routes * IPV6_RULE_BYTES * SPARE
     )
+
+
+PAGE_BYTES = 2 * MIB
+STATS_FIXED_BYTES = MIB // 4  # more than struct dr_stats has
+FILTER_COUNTER_BYTES = 16
+
+
+def stats_segment_bytes(config: Config) -> int:
+    """The stats segment's size in bytes: whole pages."""
+    lcores = len(config.fastpath.lcores) + 1
+    counters = config.fastpath.filter_counters * FILTER_COUNTER_BYTES * lcores
+    return -(-(STATS_FIXED_BYTES + counters) // PAGE_BYTES) * PAGE_BYTES

@@ -12,6 +12,7 @@ from dpdkrouter.config.numa import ROOT, free_pages_by_node, home, workers_by_no
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.config.runtime import MIB
 from fastpath.flows import BY_DEVICE, BY_LABEL
+from fastpath.reasons import PuntClass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +106,17 @@ def mbuf_count(config: Config) -> int:
     if not config.fastpath.hugepages:
         each = -(-each // PAGE_BYTES) * PAGE_BYTES
     return min(MAX_MBUFS, config.fastpath.memory_mib * 2**20 * 4 // 5 // each)
+
+
+def punt_rates(config: Config) -> list[int]:
+    """Of each punt class in its order, [punt]'s key of the same name."""
+    return [getattr(config.punt, one.name) for one in PuntClass]
+
+
+def bgp_peers(config: Config) -> list[tuple[bytes, int]]:
+    """The address of each BGP neighbour, and the hops that its packets must have left: RFC 5082 3."""
+    peers = () if config.bgp is None else config.bgp.neighbors
+    return [(one.address.packed, 256 - one.ttl_security if one.ttl_security else 0) for one in peers]
 
 
 IDLE = {"poll": 0, "sleep": 1, "interrupt": 2}  # as fastpath/state.pxd has them

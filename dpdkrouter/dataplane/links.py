@@ -17,21 +17,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dpdkrouter.config.devices import Device
+
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GLINK = 0x0A
 
 
 class KernelLinks:
-    """Ports by number and the interfaces that each stands on."""
+    """Ports by number and the devices that each stands on: a bond on several. Those without interfaces always have
+    their link here."""
 
-    def __init__(self, interfaces: Mapping[int, Sequence[str]]) -> None:
-        self._interfaces = {port: tuple(names) for port, names in interfaces.items() if names}
+    def __init__(self, devices: Mapping[int, Sequence[Device]]) -> None:
+        self._devices = {
+            port: [one.interfaces for one in some] for port, some in devices.items() if all(d.interfaces for d in some)
+        }
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
+    def close(self) -> None:
+        """The last call."""
+        self._socket.close()
+
     def dead(self) -> frozenset[int]:
-        """Ports of which an interface has no carrier, is down or is gone."""
+        """Ports without a device of which no interface has lost its carrier, is down or is gone."""
         return frozenset(
-            port for port, names in self._interfaces.items() if not all(self._carrier(name) for name in names)
+            port
+            for port, devices in self._devices.items()
+            if not any(all(self._carrier(name) for name in names) for names in devices)
         )
 
     def _carrier(self, name: str) -> bool:

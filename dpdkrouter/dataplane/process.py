@@ -13,12 +13,15 @@ import os
 import signal
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dpdkrouter.config.filterchecks import all_rules
 from dpdkrouter.config.numa import nodes_of
 from dpdkrouter.config.paths import InstancePaths, need_hugetlbfs
 from dpdkrouter.config.runtime import Machine
+from dpdkrouter.config.size import stats_segment_bytes
 from dpdkrouter.dataplane.arguments import (
+    bgp_peers,
     data_room_bytes,
     eal_arguments,
     frame_mtu,
@@ -27,17 +30,21 @@ from dpdkrouter.dataplane.arguments import (
     mbuf_count,
     memory_node,
     polling_slots,
+    punt_rates,
 )
+from dpdkrouter.dataplane.filters import IngressFilters
 from dpdkrouter.dataplane.links import KernelLinks
+from dpdkrouter.dataplane.orders import OrderServer
 from dpdkrouter.errors import FastPathError, HostError, SegmentMissingError
 from dpdkrouter.host.tun import HOST_DEVICE, Kind, open_queue
 from dpdkrouter.lock import InstanceLock
 from fastpath import eal, probe, segment
 from fastpath._build import BUILD_ID, VARIANTS
+from fastpath.bond import Bond
 from fastpath.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dpdkrouter.config.schema import Config, Port
 
@@ -59,6 +66,11 @@ def choose_variant(wanted: str) -> str:
     return wanted
 
 
+def orders(filters: IngressFilters) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """What the process's socket takes."""
+    return {"acl_show": filters.show, "acl_replace": filters.replace, "acl_reload": filters.reload}
+
+
 class FastPath:
     """One run of the process. Everything happens on the calling thread."""
 
@@ -67,21 +79,27 @@ class FastPath:
         self._simd = simd
         self._paths = InstancePaths.of(config)
         self._stop = False
+        self._filters: IngressFilters | None = None
         self._next: dict[str, float] = {}
-        self._links = KernelLinks({number: config.interfaces(port) for number, port in enumerate(config.ports)})
+        self._links = KernelLinks({number: config.stands_on(port) for number, port in enumerate(config.ports)})
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Returns the exit code; raises DpdkrouterError when it cannot start."""
         with ExitStack() as stack:
             stack.enter_context(InstanceLock(self._paths.pid_file("fastpath"), "dpdkrouter fastpath"))
+            stack.callback(self._links.close)
             stack.callback(eal.remove_runtime_directory)
             variant = choose_variant(self._simd)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._on_signal)
-            stats = segment.create(self._paths.stats, segment.STATS_BYTES)
+            rules = all_rules(self._config)
+            stats = segment.create(self._paths.stats, stats_segment_bytes(self._config))
             stack.callback(stats.close)
             self._start_router(stats)
-            stack.callback(self._router.stop)
+            stack.callback(self._stop_router)
+            if self._config.acls or self._config.policers:
+                self._filters = IngressFilters(self._config, self._router, stats, rules)
+                stack.enter_context(OrderServer(self._paths.fastpath_socket, orders(self._filters)))
             self._router.describe(self._config.router.name, variant, eal.version(), BUILD_ID)
             stats.publish()
             stack.callback(self._paths.stats.unlink, missing_ok=True)
@@ -93,6 +111,11 @@ class FastPath:
             log.info("stopping")
         eal.cleanup()
         return 0
+
+    def _stop_router(self) -> None:
+        self._router.stop()
+        if self._filters is not None:
+            self._filters.close()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stop = True
@@ -113,26 +136,37 @@ class FastPath:
             idle(config),
         )
         self._router.hash_flows(hashing(config))
+        self._router.police_punts(punt_rates(config))
+        self._router.set_peers(bgp_peers(config))
         nodes = nodes_of(config.fastpath.lcores)
         numbers: dict[str, int] = {}
         for port in config.ports:
-            if port.device is None:
+            if port.parent is not None:
                 numbers[port.name] = self._open_sub_interface(port, numbers)
                 continue
-            mac = bytes.fromhex((port.mac or "").replace(":", ""))
-            near = self._router.device_node(port.device.name)
-            slots = polling_slots(port.lcores, config.fastpath.lcores, nodes, near)
-            number = self._router.open_port(
-                port.name, port.device.name, port.mtu, mac, slots, bool(port.lcores), frame_mtu(config, port)
-            )
-            numbers[port.name] = number
-            log.info(
-                "port %s: %s is open as port %d, MAC %s",
-                port.name,
-                port.device,
-                number,
-                self._router.mac(number).hex(":"),
-            )
+            numbers[port.name] = self._open_port(port, nodes)
+
+    def _open_port(self, port: Port, nodes: Mapping[int, int]) -> int:
+        names = [device.name for device in port.devices]
+        frames = frame_mtu(self._config, port)
+        mac = bytes.fromhex((port.mac or "").replace(":", ""))
+        bond = None
+        if port.bond:
+            primary = port.bond_primary.name if port.bond_primary else ""
+            bond = Bond(port.name, names, port.bond_mode, port.bond_policy, primary, max(port.mtu, frames), mac)
+        number = self._router.open_port(
+            port.name,
+            bond.device if bond else names[0],
+            port.mtu,
+            b"" if bond else mac,
+            polling_slots(port.lcores, self._config.fastpath.lcores, nodes, self._router.device_node(names[0])),
+            bool(port.lcores),
+            frames,
+            bond,
+        )
+        what = " and ".join(map(str, port.devices)) + (f", {port.bond_mode} bond," if bond else "")
+        log.info("port %s: %s is open as port %d, MAC %s", port.name, what, number, self._router.mac(number).hex(":"))
+        return number
 
     def _open_sub_interface(self, port: Port, numbers: Mapping[str, int]) -> int:
         assert port.parent is not None

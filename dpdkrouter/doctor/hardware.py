@@ -37,7 +37,7 @@ def _to_bind(subject: Subject) -> State:
         driver = driver_of(drivers, device) if device.is_nic else None
         return driver is not None and not driver.bifurcated
 
-    if any(address not in devices or bindable(devices[address]) for address in subject.pci_ports.values()):
+    if any(address not in devices or bindable(devices[address]) for _, address in subject.pci_ports):
         return State.FAILED
     return State.WARNING if not subject.configured and any(map(bindable, devices.values())) else State.OK
 
@@ -87,9 +87,9 @@ def _vfio(subject: Subject) -> Finding:
 
 def _nics(subject: Subject) -> Iterator[Finding]:
     why = "a port whose device DPDK can't take keeps the fast path from starting"
-    addresses = subject.pci_ports
-    for name, address in addresses.items():
-        found = not_ready(subject.facts, address, tuple(addresses.values()))
+    addresses = [address for _, address in subject.pci_ports]
+    for name, address in subject.pci_ports:
+        found = not_ready(subject.facts, address, tuple(addresses))
         if found is not None:
             yield Finding("nics", State.FAILED, f"port {name}, {address}: {found.text}", why, (found.mend,))
             continue
@@ -138,7 +138,7 @@ def _siblings(subject: Subject) -> Iterator[Finding]:
 def _nodes(subject: Subject) -> Iterator[Finding]:
     """Ports on a NUMA node without a worker."""
     nodes = workers_by_node(subject.config.fastpath.lcores, subject.kernel.root)
-    for port, address in subject.pci_ports.items():
+    for port, address in subject.pci_ports:
         device = subject.facts.devices.get(address)
         if device is not None and device.numa is not None and nodes and device.numa not in nodes:
             others = ", ".join(map(str, sorted(nodes)))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dpdkrouter.config.numa import free_pages_by_node, home, pool, workers_by_node
 from dpdkrouter.config.paths import HUGEPAGES, InstancePaths, running_pid
-from dpdkrouter.config.runtime import MIB, STATS_BYTES, held_bytes, needed_pages
+from dpdkrouter.config.runtime import MIB, held_bytes, needed_pages
+from dpdkrouter.config.size import stats_segment_bytes
 from dpdkrouter.doctor.findings import Finding, State
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def computed(subject: Subject) -> str:
     parts = {
         f"fastpath.memory_mib = {config.fastpath.memory_mib}": config.fastpath.memory_mib * MIB,
         "the route segment of [table]": subject.segment_bytes(config),
-        "the stats segment": STATS_BYTES,
+        "the stats segment": stats_segment_bytes(config),
     }
     return ", ".join(f"{-(-size // page)} for {name}" for name, size in parts.items())
 
@@ -79,7 +80,7 @@ def _by_node(subject: Subject) -> Iterator[Finding]:
         found = f"NUMA node {node}, where the workers are, has {has} free pages of the {need} needed"
         why = "what is missing there comes from another node, and each access to it crosses the link between them"
         yield Finding("hugepages", State.WARNING, found, why, (_on_node(subject, node, need - has),))
-    for port, address in subject.pci_ports.items():
+    for port, address in subject.pci_ports:
         device = subject.facts.devices.get(address)
         there = None if device is None else device.numa
         if there is not None and there not in workers and free.get(there, 0) == 0:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dpdkrouter.bgp.launcher import EXABGP_VERSION
+from dpdkrouter.config.locate import render
 from dpdkrouter.config.runtime import check_runtime
 from dpdkrouter.doctor.findings import Finding, State
 
@@ -89,7 +90,7 @@ def _namespaces(subject: Subject) -> Finding:
 
 def _elsewhere(subject: Subject) -> Iterator[Finding]:
     """What the run-time checks find that no other finding is about: listeners, groups, interfaces of vdevs."""
-    hardware = {f"port[{i}].device" for i, port in enumerate(subject.config.ports) for d in port.devices if d.is_pci}
+    hardware = {render(path) for path, device in subject.config.placed_devices if device.is_pci}
     problems = check_runtime(
         subject.config, machine=subject.machine, segment_bytes=subject.segment_bytes, root=subject.kernel.root
     )

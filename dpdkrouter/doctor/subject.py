@@ -45,9 +45,9 @@ class Subject:
     exabgp: str | None
 
     @property
-    def pci_ports(self) -> dict[str, str]:
-        """Address by name, of the configuration's ports that are PCI devices."""
-        return {port.name: d.name for port in self.config.ports for d in port.devices if d.is_pci}
+    def pci_ports(self) -> tuple[tuple[str, str], ...]:
+        """Name and address, of the configuration's ports that are PCI devices or bonds of some."""
+        return tuple((port.name, d.name) for port in self.config.ports for d in port.devices if d.is_pci)
 
 
 def read_dpdk() -> Dpdk:

@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 from dpdkrouter.fib.grace cimport RETIRED_ADJACENCY, RETIRED_BUCKETS, RETIRED_GROUP, Grace
 from fastpath.atomic cimport dr_load_relaxed_64, dr_store_release_32, dr_store_release_64
 from fastpath.layout cimport (DR_ACTION_FORWARD, DR_ACTION_RESOLVE, DR_ACTION_SHIFT, DR_BUCKETS, DR_GROUP_MULTI,
-                              DR_IF_CONFIGURED, DR_JOURNAL_GROUP, DR_JOURNAL_NONE, DR_MAX_MEMBERS, DR_MAX_PORTS,
-                              DR_NAME, DR_PORT_SHIFT,
+                              DR_IF_CONFIGURED, DR_IF_NEIGHBORS_FULL, DR_JOURNAL_GROUP, DR_JOURNAL_NONE,
+                              DR_MAX_MEMBERS, DR_MAX_PORTS, DR_NAME, DR_PORT_SHIFT,
                               dr_adjacency, dr_group_key, dr_interface, dr_journal, dr_route_header)
 
 from dpdkrouter.fib.buckets import assign
@@ -464,4 +464,4 @@ cdef class Groups:
         memcpy(&at.ipv4_be, <const char *>ipv4, 4)
         memcpy(at.ipv6, <const char *>ipv6, 16)
         memcpy(at.ipv6_link_local, <const char *>local, 16)
-        dr_store_release_32(&at.flags, DR_IF_CONFIGURED)
+        dr_store_release_32(&at.flags, DR_IF_CONFIGURED | (DR_IF_NEIGHBORS_FULL if value.full else 0))

@@ -14,8 +14,8 @@ from libc.string cimport memcpy
 
 from dpdkrouter.fib.rules cimport cover4, cover6, find4, find6, home4, home6, rule6, rules4, rules6
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64, dr_load_relaxed_64
-from fastpath.layout cimport (DR_ACTION_SHIFT, DR_MAX_PORTS, DR_PORT_SHIFT, DR_SOURCE_STALE, dr_adjacency,
-                              dr_group_key, dr_interface, dr_route_header, dr_rule4)
+from fastpath.layout cimport (DR_ACTION_SHIFT, DR_IF_NEIGHBORS_FULL, DR_MAX_PORTS, DR_PORT_SHIFT, DR_SOURCE_STALE,
+                              dr_adjacency, dr_group_key, dr_interface, dr_route_header, dr_rule4)
 from fastpath.lookup4 cimport lookup4, lookup4_burst
 from fastpath.lookup6 cimport lookup6, lookup6_burst
 from fastpath.segment cimport Mapping
@@ -305,11 +305,13 @@ cdef class FibReader:
         cdef const dr_interface *i
         for port in range(DR_MAX_PORTS):
             i = &self.tables.interfaces[port]
-            if dr_load_acquire_32(&i.flags):
+            flags = dr_load_acquire_32(&i.flags)
+            if flags:
                 ipv4 = int(i.ipv4_be).to_bytes(4, "little")
                 ipv6, local = bytes(i.ipv6[:16]), bytes(i.ipv6_link_local[:16])
                 found[port] = Interface(bytes(i.name[:16]).rstrip(b"\0").decode(), i.mtu, ipv4 if any(ipv4) else b"",
-                                        ipv6 if any(ipv6) else b"", local if any(local) else b"")
+                                        ipv6 if any(ipv6) else b"", local if any(local) else b"",
+                                        flags & DR_IF_NEIGHBORS_FULL != 0)
         return found
 
     # -- rules --

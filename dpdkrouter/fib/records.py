@@ -69,6 +69,7 @@ class Interface:
     ipv4: bytes = b""
     ipv6: bytes = b""
     ipv6_link_local: bytes = b""
+    full: bool = False  # as many neighbours as it may have: no others are resolved
 
 
 class Refusal(NamedTuple):

@@ -6,13 +6,13 @@ reachable, stale, delay, probe or permanent.
 
 Ageing. The kernel sees no transit packet, so to it a neighbour that carries ten gigabits is unused: it
 would go stale, its MAC never be verified, and the kernel's collector would take it (after 60 s without use,
-and earlier when the table fills). So every REFRESH_S each stale neighbour in use is *used* (NTF_USE): the
-kernel then probes it as if it had packets, and says reachable, or failed. A dead host is noticed within
-about 85 s (reachable at most 45 s, our turn 30 s, delay 5 s, three probes); links and BGP notice sooner. In
-use is what `in_use` says, everything usable when there is none.
+and earlier when the table fills). So every REFRESH_S each stale neighbour is *used* (NTF_USE): the
+kernel then probes it as if it had packets, and says reachable, or failed. A dead host, or one whose address
+another machine has taken without a word, is noticed within about 85 s (reachable at most 45 s, our turn 30 s,
+delay 5 s, three probes); links and BGP notice sooner.
 
 Losing. A neighbour that fails its probes is lost at once. One that only vanished (collected, flushed by an
-operator) while in use is resolved again first and lost when it is not back within SETTLE_S. During `hold`
+operator) while `in_use` is resolved again first and lost when it is not back within SETTLE_S. During `hold`
 (the fast path is absent, so no probe can be answered) nothing is lost; `release` asks again for all that
 went meanwhile and gives them SETTLE_S. A probe that began during `hold` may fail only after it: for SETTLE_S
 after `release` what fails is asked again too.
@@ -21,13 +21,16 @@ Limits. Resolutions under way are at most `limit` a family: the kernel's table i
 the host, and a scan of a connected prefix must not fill it. When all of them are taken, one that has had no
 answer for YIELD_S gives way to the next, so that a real neighbour is asked for whatever a scan asks for. What
 fails is deleted from the kernel's table at once, for the same reason. Managed neighbours (next hops; the kernel
-itself keeps asking for them) do not count. Changes wait as the latest state of each neighbour, so a slow reader
+itself keeps asking for them) do not count. What users are told of a port is at most `most[port]` neighbours:
+beyond that a port is *full*, and no other one is resolved or believed but next hops and static ones; what merely
+spoke to us is deleted from the kernel's table. Changes wait as the latest state of each neighbour, so a slow reader
 costs no memory.
 """
 
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -103,6 +106,7 @@ class Counters:
     refreshed: int = 0  # stale neighbours asked about again
     collected: int = 0  # in use, and taken by the kernel's collector or by hand
     overruns: int = 0  # events lost, followed by a full dump
+    full: int = 0  # not resolved or not believed because their port is full
     errors: int = 0  # requests that the kernel refused otherwise
 
 
@@ -115,18 +119,22 @@ class _Entry:
 
 
 class NeighbourTable:
-    """See the module. `limit` is per address version; `in_use` is asked about usable neighbours only."""
+    """See the module. `limit` is per address version; `in_use` is asked about usable neighbours only; `most` is per port,
+    of those that it does not name any number."""
 
     def __init__(
         self,
         limit: Mapping[int, int],
         in_use: Callable[[Key], bool] = lambda _key: True,
         refresh_s: float = REFRESH_S,
+        most: Mapping[str, int] | None = None,
     ) -> None:
         self.counters = Counters()
         self._limit = dict(limit)
         self._in_use = in_use
         self._refresh_s = refresh_s
+        self._most = dict(most or {})
+        self._told_on: Counter[str] = Counter()  # neighbours told, by port
         self._entries: dict[Key, _Entry] = {}
         self._told: dict[Key, bytes] = {}  # what users believe: usable with this MAC
         self._changes: dict[Key, Neighbour] = {}
@@ -148,7 +156,12 @@ class NeighbourTable:
         if state & State.NOARP:  # multicast, and devices without addresses
             return
         self._entries[key] = _Entry(state, mac, managed, self._epoch)
-        if state & USABLE and mac is not None:
+        if state & USABLE and mac is not None and key not in self._told and self._too_many(key):
+            self._resolving.pop(key, None)
+            self.counters.full += 1
+            if state & State.STALE and not managed:
+                self._request(Verb.DELETE, key)  # it has spoken to us, and the kernel has nothing to say to it
+        elif state & USABLE and mac is not None:
             self._leaving.pop(key, None)
             self._resolving.pop(key, None)
             if self._told.get(key) != mac:
@@ -198,12 +211,16 @@ class NeighbourTable:
 
     def resolve(self, key: Key, now: float) -> bool:
         """Ask for a neighbour; False (and counted) when too many are being asked for. Repeating is free."""
+        self._believe(key)
         entry = self._entries.get(key)
         if key in self._resolving or (entry is not None and entry.state & (State.REACHABLE | State.PERMANENT)):
             return True
         if key in self._managed:
             self._request(Verb.MANAGE, key)
             return True
+        if key not in self._told and self._too_many(key):
+            self.counters.full += 1
+            return False
         if entry is None or not entry.state & USABLE:
             version = key[1].version
             under_way = [key for key in self._resolving if key[1].version == version]
@@ -229,6 +246,7 @@ class NeighbourTable:
         """Have the kernel resolve it and keep it resolved."""
         if key not in self._managed:
             self._managed.add(key)
+            self._believe(key)
             if key not in self._static:
                 self._request(Verb.MANAGE, key)
 
@@ -309,6 +327,10 @@ class NeighbourTable:
         """All that users were told to be usable."""
         return [Neighbour(port, address, mac) for (port, address), mac in self._told.items()]
 
+    def full(self, port: str) -> bool:
+        """Whether the port has as many neighbours as it may."""
+        return port in self._most and self._told_on[port] >= self._most[port]
+
     @property
     def resolving(self) -> int:
         """Resolutions under way."""
@@ -327,15 +349,25 @@ class NeighbourTable:
     # --- inside
 
     def _due(self, share: int) -> Iterator[Key]:
-        """Of the next `share` neighbours in turn those that are stale, in use and not managed."""
+        """Of the next `share` neighbours in turn those that are stale and not managed."""
         for _ in range(min(share, len(self._told))):
             key = next(self._refresh, None)
             if key is None:
                 self._refresh = iter(list(self._told))
                 key = next(self._refresh)
             entry = self._entries.get(key)
-            if entry and entry.state & State.STALE and key not in self._managed and self._in_use(key):
+            if entry and entry.state & State.STALE and key not in self._managed:
                 yield key
+
+    def _believe(self, key: Key) -> None:
+        """Tell what the kernel knew already while the port was full."""
+        entry = self._entries.get(key)
+        known = entry is not None and entry.state & USABLE and key not in self._told
+        if known and entry is not None and entry.mac is not None and not self._too_many(key):
+            self._tell(key, entry.mac)
+
+    def _too_many(self, key: Key) -> bool:
+        return self.full(key[0]) and key not in self._managed and key not in self._static
 
     def _deadline(self, now: float) -> float:
         return _FOREVER if self._held else now + SETTLE_S
@@ -363,7 +395,9 @@ class NeighbourTable:
     def _tell(self, key: Key, mac: bytes | None) -> None:
         if mac is None:
             del self._told[key]
+            self._told_on[key[0]] -= 1
         else:
+            self._told_on[key[0]] += key not in self._told
             self._told[key] = mac
         self._changes[key] = Neighbour(*key, mac)
 

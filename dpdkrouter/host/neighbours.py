@@ -50,15 +50,16 @@ class Neighbours:
         *,
         in_use: Callable[[Key], bool] = lambda _key: True,
         limit: Mapping[int, int] | None = None,
+        most: Mapping[str, int] | None = None,
         refresh_s: float = REFRESH_S,
         receive_bytes: int = _RECEIVE_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`limit`: resolutions under way, by address version; default: gc_thresh3 / 8."""
+        """`limit`: resolutions under way, by address version; default: gc_thresh3 / 8. `most`: neighbours of a port."""
         if limit is None:
             limit = {version: max(1, top // 8) for version, top in sysctls.neighbour_limits().items()}
         self._namespace = namespace
-        self._table = NeighbourTable(limit, in_use, refresh_s)
+        self._table = NeighbourTable(limit, in_use, refresh_s, most)
         self._clock = clock
         self._receive_bytes = receive_bytes
         self._indexes: dict[str, int] = {}
@@ -110,6 +111,10 @@ class Neighbours:
     def usable(self) -> Iterable[Neighbour]:
         """All usable neighbours as of now."""
         return self._table.usable()
+
+    def full(self, port: str) -> bool:
+        """Whether the port has as many neighbours as it may."""
+        return self._table.full(port)
 
     @property
     def counters(self) -> Counters:

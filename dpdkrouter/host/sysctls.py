@@ -31,12 +31,14 @@ IPV4_CONF: Mapping[str, int] = {
     "arp_notify": 1,  # a gratuitous ARP when a port comes up or its MAC changes
     "arp_evict_nocarrier": 0,  # neighbours outlive a link flap; they are verified at link up
     "promote_secondaries": 1,  # removing a port's first address must not take the others of its prefix along
+    "proxy_arp": 0,  # a router answers for its own addresses alone
     "accept_redirects": 0,
     "send_redirects": 0,
     "accept_source_route": 0,
 }
 IPV6_CONF: Mapping[str, int] = {
     "accept_ra": 0,
+    "proxy_ndp": 0,
     "accept_redirects": 0,
     "autoconf": 0,
     "router_solicitations": 0,

@@ -1,7 +1,17 @@
 """Reading what the fast path publishes: counters, port states, requests to resolve next hops."""
 
-from dpdkrouter.segment.states import STAGES, Header, LcoreState, PortState
+from dpdkrouter.segment.states import STAGES, FilterState, Header, LcoreState, MemberState, PortState
 from dpdkrouter.segment.stats import StatsReader
 from fastpath.reasons import DropReason, PuntClass
 
-__all__ = ["STAGES", "DropReason", "Header", "LcoreState", "PortState", "PuntClass", "StatsReader"]
+__all__ = [
+    "STAGES",
+    "DropReason",
+    "FilterState",
+    "Header",
+    "LcoreState",
+    "MemberState",
+    "PortState",
+    "PuntClass",
+    "StatsReader",
+]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-STAGES = ("receive", "parse", "lookup4", "lookup6", "choose", "rewrite", "dispose", "transmit")
+STAGES = ("receive", "parse", "filter", "lookup4", "lookup6", "choose", "rewrite", "dispose", "transmit")
 """The pipeline's stages in the order of fastpath/stages/profile.pxd."""
 
 
@@ -47,6 +47,20 @@ class LcoreState:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberState:
+    """One member of a bond."""
+
+    device: str  # its name for EAL
+    link_up: bool
+    speed_mbps: int
+    link_changes: int
+    active: bool  # packets leave by it
+    collecting: bool  # with LACP: takes packets
+    distributing: bool  # with LACP: so does the other side
+    partner: bytes  # with LACP: the other side's system, a MAC; zero: none was heard
+
+
+@dataclass(frozen=True, slots=True)
 class PortState:
     """One port: what it is, the device's own counts, and the lcores' counts added up."""
 
@@ -66,6 +80,7 @@ class PortState:
     parent: str  # of a sub-interface: the port whose device it shares; empty: it has its own
     vlan: int  # of a sub-interface, else 0
     outer_vlan: int  # of one within another VLAN, else 0
+    members: tuple[MemberState, ...]  # of a bond, else empty
     rx_missed: int
     rx_errors: int
     rx_no_mbuf: int
@@ -78,3 +93,12 @@ class PortState:
     injected: int
     originated: int
     fragments: int  # beyond the first of a packet
+
+
+@dataclass(frozen=True, slots=True)
+class FilterState:
+    """An ACL or a policer."""
+
+    name: str
+    policer: bool
+    counts: tuple[tuple[int, int], ...]  # packets, bytes: of an ACL's rules, then its default; green, yellow, red

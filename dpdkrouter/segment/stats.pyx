@@ -11,14 +11,16 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_acquire_64, dr_load_relaxed_64
-from fastpath.layout cimport (DR_BURST_BUCKETS, DR_MAX_LCORES, DR_MAX_PORTS, DR_NO_NUMA, DR_RESOLVE_RING,
-                              DR_RX_SLOTS, dr_lcore_stats, dr_port_counters, dr_port_state, dr_resolve_request,
-                              dr_stats, dr_stats_header)
+from fastpath.layout cimport (DR_BOND_MEMBERS, DR_BURST_BUCKETS, DR_FILTER_NONE, DR_FILTER_POLICER, DR_FILTERS,
+                              DR_MAX_LCORES, DR_MAX_PORTS, DR_MEMBER_ACTIVE, DR_MEMBER_COLLECTING,
+                              DR_MEMBER_DISTRIBUTING, DR_MEMBER_LINK, DR_NO_NUMA, DR_RESOLVE_RING, DR_RX_SLOTS,
+                              dr_bond_member, dr_filter, dr_filter_counter, dr_lcore_stats, dr_port_counters,
+                              dr_port_state, dr_resolve_request, dr_stats, dr_stats_header)
 from fastpath.segment cimport Mapping
 
 from dpdkrouter.errors import SegmentError
 from dpdkrouter.segment.states import STAGES as _STAGES
-from dpdkrouter.segment.states import Header, LcoreState, PortState
+from dpdkrouter.segment.states import FilterState, Header, LcoreState, MemberState, PortState
 from fastpath.reasons import DropReason, PuntClass
 from fastpath.segment import STATS as _STATS
 from fastpath.segment import attach
@@ -163,8 +165,9 @@ cdef class StatsReader:
             link_up=s.link_up != 0, speed_mbps=s.speed_mbps, link_changes=s.link_changes, rx_queues=s.rx_queues,
             tx_queues=s.tx_queues, rx_lcores=self.rx_lcores(s), rss=text(s.rss, sizeof(s.rss)),
             offloads=text(s.offloads, sizeof(s.offloads)), mtu=s.mtu, numa=None if s.numa == DR_NO_NUMA else s.numa,
-            parent=self.parent(s), vlan=s.vlan, outer_vlan=s.outer_vlan, rx_missed=count(&s.rx_missed),
-            rx_errors=count(&s.rx_errors), rx_no_mbuf=count(&s.rx_no_mbuf), tx_errors=count(&s.tx_errors),
+            parent=self.parent(s), vlan=s.vlan, outer_vlan=s.outer_vlan, members=self.members(s),
+            rx_missed=count(&s.rx_missed), rx_errors=count(&s.rx_errors), rx_no_mbuf=count(&s.rx_no_mbuf),
+            tx_errors=count(&s.tx_errors),
             rx_packets=rx_packets, rx_bytes=rx_bytes, tx_packets=tx_packets, tx_bytes=tx_bytes, tx_drops=tx_drops,
             injected=injected, originated=originated, fragments=fragments)
 
@@ -173,6 +176,17 @@ cdef class StatsReader:
         if not 0 < s.parent <= self.port_slots():
             return ""
         return text(self.stats.port[s.parent - 1].name, sizeof(s.name))
+
+    cdef object members(self, const dr_port_state *s):
+        cdef uint32_t n = s.members if s.members < DR_BOND_MEMBERS else DR_BOND_MEMBERS, i
+        return tuple([self.member(&s.member[i]) for i in range(n)])
+
+    cdef object member(self, const dr_bond_member *m):
+        return MemberState(
+            device=text(m.device, sizeof(m.device)), link_up=m.flags & DR_MEMBER_LINK != 0, speed_mbps=m.speed_mbps,
+            link_changes=m.link_changes, active=m.flags & DR_MEMBER_ACTIVE != 0,
+            collecting=m.flags & DR_MEMBER_COLLECTING != 0, distributing=m.flags & DR_MEMBER_DISTRIBUTING != 0,
+            partner=m.partner[:6])
 
     cdef object rx_lcores(self, const dr_port_state *s):
         """The CPU that polls each RX queue."""
@@ -191,6 +205,16 @@ cdef class StatsReader:
         self.check()
         return {name: self.punted(index) for name, index in _CLASSES}
 
+    def policed(self) -> dict:
+        """{punt class's name: packets beyond its rate}, every class, over all lcores."""
+        self.check()
+        return {name: self.beyond(index) for name, index in _CLASSES}
+
+    def punt_rates(self) -> dict:
+        """{punt class's name: packets a second that a worker takes}; of neighbor, on each port. 0: any number."""
+        self.check()
+        return {name: self.stats.header.punt_pps[index] for name, index in _CLASSES}
+
     cdef uint64_t dropped(self, uint32_t reason) noexcept:
         cdef uint64_t total = 0
         cdef uint32_t slot
@@ -204,6 +228,44 @@ cdef class StatsReader:
         for slot in range(self.lcore_slots()):
             total += count(&self.stats.lcore[slot].punts[kind])
         return total
+
+    cdef uint64_t beyond(self, uint32_t kind) noexcept:
+        cdef uint64_t total = 0
+        cdef uint32_t slot
+        for slot in range(self.lcore_slots()):
+            total += count(&self.stats.lcore[slot].policed[kind])
+        return total
+
+    # -- ingress filters --
+
+    def filters(self) -> tuple:
+        """What the ACLs and policers have counted, the policers last; nothing while they change (retry)."""
+        self.check()
+        cdef uint64_t before = dr_load_acquire_64(&self.stats.header.filter_generation)
+        cdef uint32_t i, k, room = self.stats.header.filter_counters
+        cdef const dr_filter *f
+        cdef size_t end = sizeof(dr_stats) + <size_t>room * self.lcore_slots() * sizeof(dr_filter_counter)
+        if before & 1 or end > (<Mapping>self.mapping).bytes:
+            return ()
+        found = []
+        for i in range(<uint32_t>DR_FILTERS):
+            f = &self.stats.filter[i]
+            if f.kind == DR_FILTER_NONE or f.count > room or f.first > room - f.count:
+                continue
+            counts = tuple([self.filter_count(room, f.first + k) for k in range(f.count)])
+            found.append(FilterState(text(f.name, sizeof(f.name)), f.kind == DR_FILTER_POLICER, counts))
+        dr_fence()
+        return tuple(found) if dr_load_acquire_64(&self.stats.header.filter_generation) == before else ()
+
+    cdef tuple filter_count(self, uint32_t room, uint32_t at):
+        """(packets, bytes) over all lcores."""
+        cdef const dr_filter_counter *c = <const dr_filter_counter *>(<const uint8_t *>self.stats + sizeof(dr_stats))
+        cdef uint64_t packets = 0, octets = 0
+        cdef uint32_t slot
+        for slot in range(self.lcore_slots()):
+            packets += count(&c[<size_t>slot * room + at].packets)
+            octets += count(&c[<size_t>slot * room + at].bytes)
+        return packets, octets
 
     # -- next hops to resolve --
 

@@ -78,4 +78,5 @@ cdef extern from "rte_ethdev.h" nogil:
     uint16_t rte_eth_tx_burst(uint16_t port, uint16_t queue, rte_mbuf **pkts, uint16_t n) noexcept
 
 cdef extern from "dr_port.h" nogil:
+    void dr_deny_link_interrupt(const rte_eth_dev_info *info) noexcept
     void dr_set_rss_functions(rte_eth_conf *conf, uint64_t functions) noexcept

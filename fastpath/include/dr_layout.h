@@ -16,7 +16,7 @@
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
 #define DR_ROUTE_VERSION 2u
-#define DR_STATS_VERSION 6u
+#define DR_STATS_VERSION 7u
 
 #define DR_LINE 64
 #define DR_MAX_PORTS 32
@@ -26,11 +26,14 @@
 #define DR_MAX_MEMBERS 64
 #define DR_NAME 16
 #define DR_RX_SLOTS 32
+#define DR_BOND_MEMBERS 8
 #define DR_NO_NUMA 0xffff   /* a device on no NUMA node */
 #define DR_REASONS 64       /* room for drop reasons; fastpath/reasons.pxd names them */
 #define DR_CLASSES 8        /* room for punt classes */
 #define DR_STAGES 14        /* room for stages of the pipeline; fastpath/stages/profile.pxd names them */
 #define DR_RESOLVE_RING 256
+#define DR_FILTERS 128      /* room for ACLs and policers */
+#define DR_FILTER_NAME 32
 
 #define DR_OFFLINE UINT64_MAX /* quiescent value of an lcore that sleeps or has ended */
 
@@ -120,6 +123,7 @@ static_assert(sizeof(struct dr_adjacency) == DR_LINE, "an adjacency is one cache
 #define DR_IPV6_UNIT 16
 
 #define DR_IF_CONFIGURED 1u
+#define DR_IF_NEIGHBORS_FULL 2u /* as many neighbours as the port may have: no other one is resolved */
 /* One port as control configured it. Written by control; the index is the port number everywhere. */
 struct dr_interface {
     char name[DR_NAME];
@@ -193,12 +197,27 @@ struct dr_lcore_stats { /* owner: this lcore; nobody else writes its lines */
     _Alignas(DR_LINE) uint64_t bursts[DR_BURST_BUCKETS];
     _Alignas(DR_LINE) uint64_t drops[DR_REASONS];
     _Alignas(DR_LINE) uint64_t punts[DR_CLASSES];
+    _Alignas(DR_LINE) uint64_t policed[DR_CLASSES];     /* packets of a punt class beyond its rate */
     _Alignas(DR_LINE) uint64_t stage_cycles[DR_STAGES]; /* TSC, of the sampled polls only */
     uint64_t sampled_polls, sampled_packets;            /* polls that moved packets, and how many */
     _Alignas(DR_LINE) struct dr_port_counters port[DR_MAX_PORTS];
 };
 static_assert(sizeof(struct dr_lcore_stats) % DR_LINE == 0, "no line is shared by two lcores");
 static_assert(offsetof(struct dr_lcore_stats, polls) == DR_LINE, "the writer reads quiescent; counters stay away from it");
+
+#define DR_MEMBER_LINK 1u
+#define DR_MEMBER_ACTIVE 2u       /* packets leave by it */
+#define DR_MEMBER_COLLECTING 4u   /* as LACP has it: takes packets */
+#define DR_MEMBER_DISTRIBUTING 8u /* as LACP has it: so does the other side */
+struct dr_bond_member {
+    char device[40];              /* its name for EAL, cut to fit */
+    uint32_t speed_mbps;          /* 0: down, or unknown to the driver */
+    uint32_t link_changes;
+    uint32_t flags;               /* DR_MEMBER_... */
+    uint8_t partner[6];           /* the system that LACPDUs came from; zero: none came */
+    uint8_t pad[6];
+};
+static_assert(sizeof(struct dr_bond_member) == DR_LINE, "one line");
 
 struct dr_port_state { /* owner: host thread, a few times a second */
     _Alignas(DR_LINE) char name[DR_NAME];
@@ -213,6 +232,8 @@ struct dr_port_state { /* owner: host thread, a few times a second */
     uint8_t rx_slot[DR_RX_SLOTS];   /* of the first RX queues: the worker that polls it */
     uint16_t parent;                /* of a sub-interface: 1 + the port whose device it shares; 0: it has its own */
     uint16_t vlan, outer_vlan;      /* of a sub-interface; outer_vlan 0: one tag */
+    uint16_t members;               /* of a bond; 0: it is none */
+    struct dr_bond_member member[DR_BOND_MEMBERS];
 };
 
 struct dr_resolve_request { uint64_t seq; uint8_t family; uint8_t port; uint8_t reserved[6]; uint8_t address[16]; };
@@ -223,6 +244,18 @@ struct dr_resolve_ring {
     _Alignas(DR_LINE) uint64_t head;
     _Alignas(DR_LINE) struct dr_resolve_request slot[DR_RESOLVE_RING];
 };
+
+/* What filters count. An ACL: of each rule in its order, then of its default. A policer: green, yellow, red.
+ * A replaced ACL counts in another place, so that nobody's count is taken for another rule's. */
+enum dr_filter_kind { DR_FILTER_NONE = 0, DR_FILTER_ACL = 1, DR_FILTER_POLICER = 2 };
+struct dr_filter_counter { uint64_t packets, bytes; };
+struct dr_filter { /* owner: host process, any of its threads with the GIL; generation is odd while it writes */
+    char name[DR_FILTER_NAME];
+    uint32_t kind;
+    uint32_t first, count;          /* of the counters that each lcore has */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct dr_filter) == 48, "no padding");
 
 struct dr_stats_header {
     uint64_t magic;
@@ -235,8 +268,11 @@ struct dr_stats_header {
     uint32_t lcores, ports;       /* used slots: lcores includes slot 0 */
     char name[DR_NAME];
     char simd[32], dpdk[64], build_id[64];
+    uint32_t punt_pps[DR_CLASSES];                      /* rate of each punt class, a worker */
     _Alignas(DR_LINE) uint64_t heartbeat_ns; /* host thread, CLOCK_MONOTONIC */
     uint64_t ready;                          /* 1: ports are up and workers run */
+    uint64_t filter_generation;              /* odd while filter[] changes */
+    uint32_t filter_counters;                /* dr_filter_counter of each lcore, behind struct dr_stats; a multiple of 4 */
     uint32_t hashing;                        /* of flows: HASH_ bits of fastpath/stages/flow.pxd */
 };
 static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
@@ -245,8 +281,10 @@ struct dr_stats {
     union { struct dr_stats_header header; uint8_t page[4096]; };
     struct dr_port_state port[DR_MAX_PORTS];
     struct dr_resolve_ring resolve;
+    struct dr_filter filter[DR_FILTERS];
     struct dr_lcore_stats lcore[DR_MAX_LCORES];
 };
+/* then: struct dr_filter_counter [lcores][filter_counters], each lcore's written by it alone */
 static_assert(offsetof(struct dr_stats, port) == 4096, "the header is page 0");
 static_assert(sizeof(struct dr_stats) <= 2 * 1024 * 1024, "one huge page");
 

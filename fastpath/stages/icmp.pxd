@@ -36,7 +36,7 @@ cdef inline uint32_t error4(uint16_t reason) noexcept nogil:
         return ICMP4_TIME_EXCEEDED << 8
     if reason == DropReason.no_route:
         return ICMP4_UNREACHABLE << 8 | 0
-    if reason == DropReason.unreachable or reason == DropReason.next_hop_unresolved:
+    if reason in (DropReason.unreachable, DropReason.next_hop_unresolved, DropReason.neighbors_full):
         return ICMP4_UNREACHABLE << 8 | 1
     if reason == DropReason.prohibited:
         return ICMP4_UNREACHABLE << 8 | 13                 # RFC 1812 5.2.7.1
@@ -52,7 +52,7 @@ cdef inline uint32_t error6(uint16_t reason) noexcept nogil:
         return ICMP6_UNREACHABLE << 8 | 0
     if reason == DropReason.ipv6_link_local:
         return ICMP6_UNREACHABLE << 8 | 2                  # beyond scope of source address
-    if reason == DropReason.unreachable or reason == DropReason.next_hop_unresolved:
+    if reason in (DropReason.unreachable, DropReason.next_hop_unresolved, DropReason.neighbors_full):
         return ICMP6_UNREACHABLE << 8 | 3
     if reason == DropReason.prohibited:
         return ICMP6_UNREACHABLE << 8 | 1

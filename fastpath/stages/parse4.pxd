@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.bytes cimport dr_fold, dr_get_be16, dr_get_be32, dr_sum
 from fastpath.reasons cimport DropReason, PuntClass
+from fastpath.stages.classify cimport class4
 from fastpath.state cimport ETHER, VERDICT_OK, VERDICT_PUNT, burst, lanes
 
 cdef enum:
@@ -9,8 +10,10 @@ cdef enum:
     START4 = 0x450008            # frame[12..14]: IPv4, header of 20 bytes, as it lies in memory
 
 
-cdef inline uint16_t addresses4(uint32_t src, uint32_t dst, bint group) noexcept nogil:
+cdef inline uint16_t addresses4(const uint8_t *ip, uint32_t in_first, bint group) noexcept nogil:
     """RFC 1812 5.3.7: no loopback, this-network, multicast or broadcast source; no loopback or class E destination."""
+    cdef uint32_t src = dr_get_be32(ip + 12)
+    cdef uint32_t dst = dr_get_be32(ip + 16)
     if src >> 28 >= 0xE or src >> 24 == 127 or src >> 24 == 0:
         # a DHCP client has no address yet: for the host stack, never forwarded
         if src == 0 and dst == <uint32_t>0xFFFFFFFF:
@@ -18,9 +21,9 @@ cdef inline uint16_t addresses4(uint32_t src, uint32_t dst, bint group) noexcept
         return DropReason.ipv4_source
     if dst >> 28 == 0xE:
         # 224.0.0.0/24 never leaves its link (RFC 5771 4): routing protocols and IGMP of ours
-        return VERDICT_PUNT | PuntClass.local if dst >> 8 == 0xE00000 else DropReason.ipv4_multicast
+        return class4(ip, in_first) if dst >> 8 == 0xE00000 else DropReason.ipv4_multicast
     if dst == <uint32_t>0xFFFFFFFF:
-        return VERDICT_PUNT | PuntClass.local
+        return class4(ip, in_first)
     if dst >> 28 == 0xF or dst >> 24 == 127 or dst >> 24 == 0:
         return DropReason.ipv4_destination
     # RFC 1812 5.3.4: a unicast packet in a link-layer broadcast is not forwarded
@@ -42,7 +45,7 @@ cdef inline uint16_t parse4(const uint8_t *ip, uint32_t in_first, uint32_t lengt
     total = dr_get_be16(ip + 2)
     if total < header or total > length:
         return DropReason.ipv4_total_length
-    return addresses4(dr_get_be32(ip + 12), dr_get_be32(ip + 16), group)
+    return addresses4(ip, in_first, group)
 
 
 cdef inline void plain4(burst *b, uint32_t n, uint64_t mac) noexcept nogil:

@@ -1,23 +1,14 @@
 """IPv6 header validation: RFC 8200 3, and the scopes of RFC 4291 2.5 to 2.8."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastpath.bytes cimport dr_get_be16, dr_get_be64, dr_swap_64
-from fastpath.reasons cimport DropReason, PuntClass
-from fastpath.state cimport ETHER, VERDICT_OK, VERDICT_PUNT, burst, lanes
+from fastpath.reasons cimport DropReason
+from fastpath.stages.classify cimport class6
+from fastpath.state cimport ETHER, VERDICT_OK, burst, lanes
 
 cdef enum:
     IPV6_HEADER = 40
     START6 = 0x60DD86            # frame[12..14]: IPv6, as it lies in memory; the last byte's low half is traffic class
     START6_MASK = 0xF0FFFF
-    PROTO_ICMPV6 = 58
-    ND_FIRST = 133               # router solicitation .. redirect, RFC 4861 4
-    ND_LAST = 137
-
-
-cdef inline uint16_t class6(const uint8_t *ip, uint32_t in_first) noexcept nogil:
-    """Punt class of a packet for the host stack: ND has its own."""
-    if ip[6] == PROTO_ICMPV6 and in_first > IPV6_HEADER and ND_FIRST <= ip[IPV6_HEADER] <= ND_LAST:
-        return VERDICT_PUNT | PuntClass.neighbor
-    return VERDICT_PUNT | PuntClass.local
 
 
 cdef inline bint link_local6(uint64_t hi) noexcept nogil:

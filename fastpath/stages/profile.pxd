@@ -12,13 +12,14 @@ from fastpath.state cimport worker
 cdef enum:
     STAGE_RECEIVE = 0
     STAGE_PARSE = 1
-    STAGE_LOOKUP4 = 2
-    STAGE_LOOKUP6 = 3
-    STAGE_CHOOSE = 4
-    STAGE_REWRITE = 5
-    STAGE_DISPOSE = 6
-    STAGE_TRANSMIT = 7
-    STAGES = 8
+    STAGE_FILTER = 2
+    STAGE_LOOKUP4 = 3
+    STAGE_LOOKUP6 = 4
+    STAGE_CHOOSE = 5
+    STAGE_REWRITE = 6
+    STAGE_DISPOSE = 7
+    STAGE_TRANSMIT = 8
+    STAGES = 9
 
 
 cdef inline void begin(worker *w) noexcept nogil:

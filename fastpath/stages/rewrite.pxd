@@ -8,12 +8,12 @@ from fastpath.dpdk.mbuf cimport dr_data, rte_mbuf, rte_pktmbuf_trim
 from fastpath.layout cimport (DR_ACTION_BLACKHOLE, DR_ACTION_BROADCAST, DR_ACTION_FORWARD, DR_ACTION_GLEAN,
                               DR_ACTION_LOCAL, DR_ACTION_PROHIBIT, DR_ACTION_RESOLVE, DR_ACTION_SHIFT,
                               DR_ACTION_UNREACHABLE,
-                              DR_PORT_SHIFT, dr_adjacency)
+                              DR_IF_NEIGHBORS_FULL, DR_PORT_SHIFT, dr_adjacency)
 from fastpath.reasons cimport DropReason, PuntClass
-from fastpath.stages.choose cimport PROTO_TCP
+from fastpath.stages.classify cimport local_class
 from fastpath.stages.parse cimport any_bad, ip_length
 from fastpath.stages.fragment cimport send_in_fragments
-from fastpath.stages.parse6 cimport class6, link_local6
+from fastpath.stages.parse6 cimport link_local6
 from fastpath.stages.transmit cimport transmit_burst
 from fastpath.state cimport (BURST, ETHER, HOP4, HOP6, KIND_ORIGINATED, KIND_PARKED, KIND_RECEIVED, PORTS, VERDICT_OK,
                              VERDICT_PUNT, VERDICT_SENT, burst, lanes, to_slow, worker)
@@ -26,22 +26,9 @@ cdef extern from *:
     uint64_t dr_hidden(uint64_t v) noexcept nogil
 
 cdef enum:
-    PORT_BGP = 179
     DONT_FRAGMENT = 0x4000
     ETHER_IPV4 = 0x0008          # EtherTypes as they lie in memory
     ETHER_IPV6 = 0xDD86
-
-
-cdef inline bint is_bgp(const uint8_t *l4) noexcept nogil:
-    return dr_get_be16(l4) == PORT_BGP or dr_get_be16(l4 + 2) == PORT_BGP
-
-
-cdef inline uint16_t local_verdict(const uint8_t *ip, uint32_t in_first, bint ipv6) noexcept nogil:
-    """Punt class of a packet to one of the router's addresses."""
-    cdef uint32_t header = 40 if ipv6 else (ip[0] & 15) * 4
-    if ip[6 if ipv6 else 9] == PROTO_TCP and in_first >= header + 4 and is_bgp(ip + header):
-        return VERDICT_PUNT | PuntClass.bgp
-    return class6(ip, in_first) if ipv6 else VERDICT_PUNT | PuntClass.local
 
 
 cdef inline uint16_t hop_verdict(const uint8_t *ip, bint ipv6) noexcept nogil:
@@ -51,16 +38,26 @@ cdef inline uint16_t hop_verdict(const uint8_t *ip, bint ipv6) noexcept nogil:
     return DropReason.ttl_expired if ip[7 if ipv6 else 8] <= 1 else VERDICT_OK
 
 
-cdef inline uint16_t action_verdict(uint32_t action, const uint8_t *ip, uint32_t in_first, uint16_t kind,
+cdef inline bint neighbors_full(const worker *w, uint32_t port) noexcept nogil:
+    """Whether a port has as many neighbours as it may: next hops of routes are resolved all the same."""
+    return port < PORTS and dr_load_relaxed_32(&w.t.interfaces[port].flags) & DR_IF_NEIGHBORS_FULL != 0
+
+
+cdef inline uint16_t action_verdict(worker *w, uint64_t dst, const uint8_t *ip, uint32_t in_first, uint16_t kind,
                                     bint ipv6) noexcept nogil:
-    """What an adjacency that does not forward does with a packet."""
+    """What an adjacency that does not forward does with a packet; dst: its first word."""
+    cdef uint32_t action = <uint32_t>(dst >> DR_ACTION_SHIFT)
     cdef uint16_t verdict = VERDICT_OK
     if action == DR_ACTION_LOCAL:
-        return local_verdict(ip, in_first, ipv6)
+        return local_class(w.router, ip, in_first, ipv6)
     if action == DR_ACTION_GLEAN or action == DR_ACTION_RESOLVE:
         if kind <= KIND_PARKED:
             verdict = hop_verdict(ip, ipv6)
-        return verdict if verdict != VERDICT_OK else VERDICT_PUNT | PuntClass.resolve
+        if verdict != VERDICT_OK:
+            return verdict
+        if action == DR_ACTION_GLEAN and neighbors_full(w, <uint32_t>(dst >> DR_PORT_SHIFT) & 0xFF):
+            return DropReason.neighbors_full
+        return VERDICT_PUNT | PuntClass.resolve
     if action == DR_ACTION_BLACKHOLE:
         return DropReason.blackhole
     if action == DR_ACTION_UNREACHABLE:
@@ -134,10 +131,9 @@ cdef inline uint16_t forward_verdict(worker *w, burst *b, rte_mbuf *m, const dr_
 cdef inline uint16_t closer_verdict(worker *w, burst *b, rte_mbuf *m, const dr_adjacency *a, uint64_t dst,
                                     bint ipv6) noexcept nogil:
     """What an adjacency does with a packet that is not the usual one, check by check."""
-    cdef uint32_t action = <uint32_t>(dst >> DR_ACTION_SHIFT)
-    if action == DR_ACTION_FORWARD:
+    if <uint32_t>(dst >> DR_ACTION_SHIFT) == DR_ACTION_FORWARD:
         return forward_verdict(w, b, m, a, dst, ipv6)
-    return action_verdict(action, dr_data(m) + ETHER, m.data_len - ETHER, b.kind, ipv6)
+    return action_verdict(w, dst, dr_data(m) + ETHER, m.data_len - ETHER, b.kind, ipv6)
 
 
 cdef inline uint32_t rewrite_others(worker *w, burst *b, lanes *v, uint32_t n, uint64_t *others_ports,

@@ -153,6 +153,15 @@ cdef inline void flush(worker *w) noexcept nogil:
             send(w, port)
 
 
+cdef inline void keep_lacp(worker *w) noexcept nogil:
+    """An empty burst, in which DPDK's bonding driver sends the LACPDUs that are due: wanted every 100 ms at least
+    (rte_eth_bond.h), also when there is nothing else to send."""
+    cdef uint32_t i, port
+    for i in range(w.n_lacp):
+        port = w.lacp[i]
+        rte_eth_tx_burst(w.router.port[port].dev, <uint16_t>w.tx[port].queue, NULL, 0)
+
+
 cdef inline uint32_t drain(worker *w) noexcept nogil:
     """Send what other threads handed over for the ports that this worker owns. Returns how many packets."""
     cdef uint32_t i, k, n, port, total = 0

@@ -1,7 +1,7 @@
 """The cases of `bench forward`: which table, which packets, and what must become of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,7 @@ import numpy as np
 from benchlib import destinations, frames
 from benchlib.beside import churning, scraping
 from benchlib.destinations import Addresses
+from benchlib.filtering import PortFilter, rules
 from benchlib.frames import Expected, Frames
 from benchlib.model import groups_of
 from benchlib.rig import Lap, Rig, Table
@@ -51,7 +52,7 @@ class Sizes:
 @dataclass(frozen=True, slots=True)
 class Case:
     """table: "one" or "full"; ways: members of each group; punts: packets that are the host's, one in so many; beside:
-    "churn" or "scrape", what another process does meanwhile."""
+    "churn" or "scrape", what another process does meanwhile; rules: of the ACL that the packets go by, 0: none."""
 
     name: str
     table: str
@@ -59,6 +60,7 @@ class Case:
     ways: int = 1
     punts: int = 0
     beside: str = ""
+    rules: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Bench:
         self._ready: dict[str, Ready] = {}
         self._cases = cases
         self._ways = 1
+        self._filter: PortFilter | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -111,7 +114,7 @@ class Bench:
         punted = int(ready.expected.punted.sum())
         if punted:
             gap = eal.tsc_hz() // PUNT_PPS * (rotation // case.punts + 1)
-        with self._beside(case):
+        with self._beside(case), self._filtered(case):
             if check:
                 member = self.rig.verify(ready.frames, ready.expected, rotation, gap)
                 if case.ways > 1:
@@ -130,6 +133,15 @@ class Bench:
                 yield
         else:
             yield
+
+    def _filtered(self, case: Case) -> AbstractContextManager[None]:
+        """The port's ACL while a case has one."""
+        if not case.rules:
+            return nullcontext()
+        if self._filter is None:
+            self._filter = PortFilter(self.rig, rules(self.routes[4], case.rules, self.sizes.seed))
+            self._stack.callback(self._filter.close)
+        return self._filter.in_force()
 
     def _bind(self, case: Case) -> None:
         table = self._tables[case.table]
@@ -226,6 +238,7 @@ CASES = [
     Case("punt_1pct", "full", lambda b: b.with_punts(100), punts=100),
     Case("churn_100k", "full", lambda b: b.small(4, b.hosts(4)), beside="churn"),
     Case("scrape_10hz", "full", lambda b: b.small(4, b.hosts(4)), beside="scrape"),
+    Case("acl_10k", "full", lambda b: b.small(4, b.hosts(4)), rules=10_000),
     Case("ecmp8_full_1m", "full", lambda b: b.small(4, b.hosts(4)), ways=WAYS),
 ]
 """The first ones share a table and follow each other, so that laps are interleaved run by run."""

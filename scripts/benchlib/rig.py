@@ -37,6 +37,12 @@ FLOOR_EVERY = 4
 CHUNK = 65_536
 """Packets between two changes of what is timed."""
 
+COUNTERS = 16_384
+"""Of each lcore, for filters."""
+
+RULES_MIB = 64
+"""For a filter's rules: EAL's without hugepages takes no more memory later."""
+
 HUGE = 1 << 20
 """A file system with larger blocks is of hugepages."""
 
@@ -116,6 +122,7 @@ class Rig:
         """rotations: sizes of loads to make. vdevs: devices of EAL's in place of rings, with no load of ours; the last
         one is where all packets leave."""
         self.core = core
+        self.workers = workers
         self.huge = os.statvfs(directory).f_bsize > HUGE
         self.simd = simd
         self.worker = cast(Worker, importlib.import_module(VARIANTS[simd]))
@@ -123,7 +130,7 @@ class Rig:
         self.stats_path = directory / f"bench-forward-{os.getpid()}.stats"
         mbufs = workers * sum(rotations) + 1024
         self._start_eal(mbufs, workers, vdevs)
-        self.stats = segment.create(self.stats_path, segment.STATS_BYTES)
+        self.stats = segment.create(self.stats_path, segment.STATS_BYTES + (workers + 1) * COUNTERS * 16)
         cpus = [core] if workers == 1 else (sorted(os.sched_getaffinity(0)) * workers)[:workers]
         self.router = Router(self.stats, cpus, mbufs, 2176, idle)
         self.loads: dict[tuple[int, int], rings.Load] = {}
@@ -153,7 +160,7 @@ class Rig:
         lcores += [f"{slot + 1}@{self.core if workers == 1 else cores[slot % len(cores)]}" for slot in range(workers)]
         pages = ["--in-memory"] if self.huge else ["--no-huge", "--no-shconf"]
         each = 2176 + 256 if self.huge else 4096
-        size = str((mbufs * each >> 20) + 48)
+        size = str((mbufs * each >> 20) + 48 + (0 if self.huge else RULES_MIB))
         name = f"bench-forward-{os.getpid()}"
         eal.init(["--lcores", ",".join(lcores), "--main-lcore", "0", "-m", size, "--no-telemetry", "--no-pci", *pages,
                   "--file-prefix", name, "--log-level", "lib.eal:4", *(f"--vdev={device}" for device in vdevs)])  # fmt: skip

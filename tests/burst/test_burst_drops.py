@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,11 @@ def damaged(frame: bytes, at: int, value: int | bytes, *, sum4: bool = False) ->
 
 
 GOOD4, GOOD6 = to(4, 1), to(6, 1)
+# What port 0 has then, and the tables for it.
+FILTERS = {
+    "acl_deny": (('acl_in = "none"',), '[[acl]]\nname = "none"\n'),
+    "policed": (('policer_in = "small"',), '[[policer]]\nname = "small"\ncir = 1\ncbs = 30\n'),
+}
 CASES: dict[str, list[bytes]] = {
     "mac_mismatch": [
         bytes([2, 9, 9, 9, 9, 9]) + GOOD4[6:],
@@ -106,6 +112,9 @@ def test_drop(plane: Plane, tmp_path: Path, reason: str) -> None:
     elif reason == "frame_truncated":
         result = capture.run("drop", tmp_path, [GOOD4[:13], GOOD6[:1], GOOD4[:12] + b"\x81\0\0"])
         alone(result.moved, reason, 3)
+    elif reason in FILTERS:
+        filters, tables = FILTERS[reason]
+        alone(capture.run("drop", tmp_path, [GOOD4, GOOD6], filters=filters, tables=tables).moved, reason, 2)
     else:
         frames = CASES[reason]
         alone(plane.send(0, frames).moved, reason, len(frames))
@@ -144,14 +153,16 @@ def bgp(number: int) -> bytes:
 
 
 def punt_ring_full(plane: Plane) -> None:
-    """BGP may have 5,000 at once; a ring holds 1,023, and the host thread stands still."""
+    """A ring holds 1,023, of which 255 are for BGP alone, and the host thread stands still."""
     with host_thread_stopped(plane):
         before = plane.counters.snapshot()
-        plane.inject(0, [bgp(n) for n in range(1100)])
+        plane.inject(0, [frame4(0, udp4("10.0.0.1"))] * 800 + [bgp(n) for n in range(300)])
         moved = plane.moved_when(before, lambda m: m.rx == 1100)
         assert moved.drops == {"punt_ring_full": 1100 - 1023}
-        assert moved.punts == {"bgp": 1023}
+        assert moved.punts == {"local": 768, "bgp": 255}
         assert plane.send(0, [to(4, 1)]).moved.forwarded == 1, "workers forward while the host thread hangs"
+    while plane.send(0, [arp()]).moved.punts != {"neighbor": 1}:  # until the host thread has taken what waited
+        pass
 
 
 @contextmanager
@@ -186,6 +197,23 @@ def fragmentation_failed(plane: Plane) -> None:
         assert plane.send(0, [to(4, 1, bytes(100))]).moved.fragments == 2
     finally:
         fabric.fib.adjacency_set(fabric.forward[1], fabric.hop(1, 1500))
+
+
+def neighbors_full(plane: Plane) -> None:
+    """Of the port that the packets would leave by; a next hop of a route is resolved all the same."""
+    fabric = plane.fabric
+    port = fabric.fib.reader.interfaces()[1]
+    fabric.fib.interface_set(1, replace(port, full=True))
+    try:
+        result = plane.send(
+            0, [special(4, Special.GLEAN), special(6, Special.GLEAN)], until=lambda m: m.originated == 2
+        )
+        alone(result.moved, "neighbors_full", 2)
+        assert len(result.out[0]) == 2, "host and address unreachable"
+        with resolving(plane):
+            assert plane.send(0, [special(4, Special.RESOLVE)]).moved.punts == {"resolve": 1}
+    finally:
+        fabric.fib.interface_set(1, port)
 
 
 def park_full(plane: Plane) -> None:
@@ -250,6 +278,7 @@ STATES: dict[str, Callable[[Plane], None]] = {
         port_down,
         punt_policed,
         punt_ring_full,
+        neighbors_full,
         fragmentation_failed,
         park_full,
         next_hop_unresolved,

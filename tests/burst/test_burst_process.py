@@ -308,6 +308,6 @@ def test_a_segment_of_another_version_is_refused(clean: None, tmp_path: Path) ->
         with process:
             assert process.wait() == 1
             assert "version 99" in process.output()
-            assert "version 1" in process.output()
+            assert "program has version 2" in process.output()
     finally:
         process.paths.routes.unlink()

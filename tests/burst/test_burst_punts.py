@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
+from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RS, IPv6
 from scapy.layers.l2 import ARP
 
 from dpdkrouter.segment import PuntClass
 from planekit.fabric import UNRESOLVED4, Special
 from planekit.frames import ethernet, forwarded, frame4, frame6, special, to, udp4, udp6
+from planekit.process import NEAR_PEER, PEER4, PEER6
 from planekit.wires import far_mac, near_mac
 
 if TYPE_CHECKING:
@@ -23,19 +24,28 @@ BROADCAST = b"\xff" * 6
 ALL_NODES, SOLICITED = bytes.fromhex("333300000001"), bytes.fromhex("3333ff000001")
 
 
-def tcp4(sport: int, dport: int) -> bytes:
-    return frame4(0, IP(src="198.18.0.5", dst="10.0.0.1", ttl=1) / TCP(sport=sport, dport=dport))
+def tcp4(sport: int, dport: int, src: str = PEER4, ttl: int = 1) -> bytes:
+    return frame4(0, IP(src=src, dst="10.0.0.1", ttl=ttl) / TCP(sport=sport, dport=dport))
 
 
-def nd(message: object, dst: str, mac: bytes, src: str = "fe80::9") -> bytes:
-    return frame6(0, IPv6(src=src, dst=dst, hlim=255) / message, mac)
+def tcp6(dport: int, src: str = PEER6) -> bytes:
+    return frame6(0, IPv6(src=src, dst="2001:db8::1", hlim=1) / TCP(sport=40000, dport=dport))
+
+
+def icmp4(message: ICMP, dst: str = "10.0.0.1") -> bytes:
+    return frame4(0, IP(src="198.18.0.5", dst=dst, ttl=1) / message)
+
+
+def nd(message: object, dst: str, mac: bytes, src: str = "fe80::9", hops: int = 255) -> bytes:
+    return frame6(0, IPv6(src=src, dst=dst, hlim=hops) / message, mac)
 
 
 FRAMES: dict[str, list[bytes]] = {
     "bgp": [
         tcp4(179, 40000),
         tcp4(40000, 179),
-        frame6(0, IPv6(src="2001:db8:18::5", dst="2001:db8::1", hlim=1) / TCP(sport=40000, dport=179)),
+        tcp6(179),
+        tcp4(40000, 179, NEAR_PEER, ttl=255),  # RFC 5082
     ],
     "neighbor": [
         ethernet(0, bytes(ARP(pdst="10.0.0.1")), 0x0806, BROADCAST),
@@ -46,15 +56,28 @@ FRAMES: dict[str, list[bytes]] = {
         nd(ICMPv6ND_NA(tgt="2001:db8:18::5"), "2001:db8::1", near_mac(0), src="2001:db8:18::5"),
         nd(ICMPv6ND_RS(), "ff02::2", ALL_NODES),
     ],
+    "echo": [
+        icmp4(ICMP()),
+        icmp4(ICMP(type=0)),
+        frame4(0, IP(src="198.18.0.5", dst="224.0.0.1") / ICMP(), bytes.fromhex("01005e000001")),
+        frame6(0, IPv6(src="2001:db8:18::5", dst="2001:db8::1") / ICMPv6EchoRequest()),
+        frame6(0, IPv6(src="2001:db8:18::5", dst="2001:db8::1") / ICMPv6EchoReply()),
+        frame6(0, IPv6(src="fe80::9", dst="fe80::0:1") / ICMPv6EchoRequest()),
+    ],
     "local": [
-        frame4(0, IP(src="198.18.0.5", dst="10.0.0.1", ttl=1) / ICMP()),
         tcp4(40000, 22),
+        tcp4(40000, 179, "198.18.0.6"),  # nobody that is configured
+        tcp4(179, 40000, "10.0.0.9"),
+        tcp4(40000, 179, NEAR_PEER, ttl=254),  # RFC 5082 3: from farther away than its TTL security allows
+        tcp6(22),
+        tcp6(179, "2001:db8:18::6"),
+        tcp6(179, "::c612:5"),  # the IPv4 peer's number
+        icmp4(ICMP(type=13)),
+        nd(ICMPv6ND_NA(tgt="2001:db8:18::5"), "2001:db8::1", near_mac(0), src="2001:db8:18::5", hops=254),
         frame4(0, udp4("224.0.0.5"), bytes.fromhex("01005e000005")),
         frame4(0, udp4("255.255.255.255"), BROADCAST),
         frame4(0, udp4("255.255.255.255", src="0.0.0.0"), BROADCAST),
-        frame6(0, IPv6(src="2001:db8:18::5", dst="2001:db8::1") / ICMPv6EchoRequest()),
         frame6(0, udp6("ff02::1", src="fe80::9"), ALL_NODES),
-        frame6(0, IPv6(src="fe80::9", dst="fe80::0:1") / ICMPv6EchoRequest()),
     ],
 }
 

@@ -1,8 +1,8 @@
-"""A scan of a connected /16 where nobody answers: the kernel's neighbours stay few, real ones resolve, transit goes on.
+"""A scan of a connected /16 or /64 where nobody answers: the kernel has few neighbours, real ones resolve, transit goes on.
 
                     192.0.2.1/24          172.20.0.1/16
 west ── eth0 ────── wan0   dpdkrouter   wan1 ────── eth0 ── east
-.9                                                     172.20.0.9, later 172.20.77.77
+.9                  2001:db8:1::1/64  2001:db8:2::1/64 .9, .77.77; ::9, ::77:77
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("hugepages")
 
-PORTS = (Port("wan0", "192.0.2.1/24"), Port("wan1", "172.20.0.1/16"))
+PORTS = (Port("wan0", "192.0.2.1/24", "2001:db8:1::1/64"), Port("wan1", "172.20.0.1/16", "2001:db8:2::1/64"))
 MOST = 256  # unresolved entries of the kernel; gc_thresh3 is 1,024 for the whole host
-# Every address of the /16 once, in an order that jumps, some 15,000 a second.
+# Every address of the /16, or as many of the /64, once, in an order that jumps, some 15,000 a second.
 SCAN = """
-import socket, time
-out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+import socket, sys, time
+out = socket.socket(socket.AF_INET if sys.argv[1] == "4" else socket.AF_INET6, socket.SOCK_DGRAM)
 for n in range(65536):
     host = n * 40503 % 65536
     if host in (0, 1, 9, 19789, 65535):
         continue
     try:
-        out.sendto(b"scan", (f"172.20.{host >> 8}.{host & 255}", 9))
+        address = f"172.20.{host >> 8}.{host & 255}" if sys.argv[1] == "4" else f"2001:db8:2:0:{host:x}::ffff"
+        out.sendto(b"scan", (address, 9))
     except OSError:
         pass
     if n % 150 == 0:
@@ -48,10 +49,12 @@ def hosts() -> Iterator[tuple[Namespace, Namespace, Namespace]]:
         metal, west, east = (stack.enter_context(Namespace(f"scan-{name}")) for name in ("m", "w", "e"))
         port_veth(metal, "wan0", (west, "eth0"))
         port_veth(metal, "wan1", (east, "eth0"))
-        west.address("eth0", "192.0.2.9/24")
-        east.address("eth0", "172.20.0.9/16", "172.20.77.77/16")
+        west.address("eth0", "192.0.2.9/24", "2001:db8:1::9/64")
+        east.address("eth0", "172.20.0.9/16", "172.20.77.77/16", "2001:db8:2::9/64", "2001:db8:2::77:77/64")
         west.route("0.0.0.0/0", "via", "192.0.2.1")
         east.route("0.0.0.0/0", "via", "172.20.0.1")
+        west.route("::/0", "via", "2001:db8:1::1")
+        east.route("::/0", "via", "2001:db8:2::1")
         yield metal, west, east
 
 
@@ -69,23 +72,25 @@ def unresolved(router: Router) -> int:
     return sum("INCOMPLETE" in line or "FAILED" in line for line in shown.splitlines())
 
 
-def test_scan_of_connected_silence(hosts: tuple[Namespace, Namespace, Namespace], tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", [4, 6])
+def test_scan_of_connected_silence(hosts: tuple[Namespace, Namespace, Namespace], tmp_path: Path, family: int) -> None:
+    known, unknown = ("172.20.0.9", "172.20.77.77") if family == 4 else ("2001:db8:2::9", "2001:db8:2::77:77")
     metal, west, _east = hosts
     with Router(metal, tmp_path, PORTS, "", "scan") as router:
-        wait_for(lambda: answered(west, "172.20.0.9"), 20, "a host before the scan")
+        wait_for(lambda: answered(west, known), 20, "a host before the scan")
         before = router.drops()
-        words = ["ip", "netns", "exec", west.name, sys.executable, "-c", SCAN]
+        words = ["ip", "netns", "exec", west.name, sys.executable, "-c", SCAN, str(family)]
         scan = subprocess.Popen(words)
         try:
             wait_for(lambda: unresolved(router) > 0, 20, "the scan")
             most, transit = 0, 0
             real = subprocess.Popen(
-                ["ip", "netns", "exec", west.name, "ping", "-i", "0.1", "-c", "50", "-W", "1", "172.20.77.77"],
+                ["ip", "netns", "exec", west.name, "ping", "-i", "0.1", "-c", "50", "-W", "1", unknown],
                 stdout=subprocess.PIPE,
             )
             while scan.poll() is None:
                 most = max(most, unresolved(router))
-                transit += answered(west, "172.20.0.9")
+                transit += answered(west, known)
             said = real.communicate(timeout=60)[0].decode()
         finally:
             scan.kill()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import near_mac
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Captured:
     out: list[list[bytes]]
     exit_code: int
     output: str
+    filters: dict[str, tuple[tuple[int, int], ...]]  # what ACLs and policers have counted
 
 
 def run(
@@ -67,15 +68,27 @@ def run(
     hugepages: bool = True,
     timeout: float = 60.0,
     env: dict[str, str] | None = None,
+    filters: tuple[str, ...] = (),
+    tables: str = "",
 ) -> Captured:
-    """Let one worker read `frames` from port 0, then end it. Frames for near_mac(0) are sent to the device's MAC."""
+    """Let one worker read `frames` from port 0, then end it. Frames for near_mac(0) are sent to the device's MAC.
+    filters, tables: as Settings has them."""
     write_pcap(folder / "in.pcap", [own_mac(0) + f[6:] if f[:6] == near_mac(0) else f for f in frames])
     write_pcap(folder / "none.pcap", [])
     sources = ("in", "none", "none")
     devices = tuple(
         f"net_pcap{n},rx_pcap={folder}/{source}.pcap,tx_pcap={folder}/out{n}.pcap" for n, source in enumerate(sources)
     )
-    settings = Settings(instance(name), devices, mtus=MTUS, simd=simd, hugepages=hugepages)
+    settings = Settings(
+        instance(name),
+        devices,
+        mtus=MTUS,
+        simd=simd,
+        hugepages=hugepages,
+        addresses=ADDRESSES,
+        filters=filters,
+        tables=PEERS + tables,
+    )
     process = FastPathProcess(settings, folder, env=env)
     paths = process.paths
     fabric = Fabric(paths.routes, MTUS, stats=paths.stats)
@@ -84,6 +97,7 @@ def run(
             process.await_ready()
             counters = Counters(paths.stats)
             after = _finished(counters, len(frames), timeout, process)
+            counted = {one.name: one.counts for one in counters.reader.filters()}
             code = process.stop()
             empty = _zeroes(after)
             counters.close()
@@ -92,7 +106,7 @@ def run(
         paths.routes.unlink(missing_ok=True)
         paths.stats.unlink(missing_ok=True)
     out = [read_pcap(folder / f"out{n}.pcap") for n in range(len(MTUS))]
-    return Captured(Moved.between(empty, after), after, out, code, process.output())
+    return Captured(Moved.between(empty, after), after, out, code, process.output(), counted)
 
 
 def _finished(counters: Counters, frames: int, timeout: float, process: FastPathProcess) -> Snapshot:
@@ -112,5 +126,5 @@ def _finished(counters: Counters, frames: int, timeout: float, process: FastPath
 
 
 def _zeroes(like: Snapshot) -> Snapshot:
-    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), (0,) * len(c.punts)) for c in like.lcores)
+    lcores = tuple(type(c)(0, 0, 0, 0, 0, 0, (0,) * len(c.drops), *[(0,) * len(c.punts)] * 2) for c in like.lcores)
     return type(like)(lcores, tuple(type(p)(0, 0, 0, 0, 0, 0) for p in like.ports))

@@ -28,6 +28,7 @@ class Lcore:
     injected: int
     drops: tuple[int, ...]
     punts: tuple[int, ...]
+    policed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Snapshot:
                 "rx = forwarded + punted + dropped": received,
                 "dropped = sum of reasons": reasons,
                 "punted = sum of classes": classes,
+                "policed = sum of classes": (lcore.drops[DropReason.punt_policed], sum(lcore.policed)),
             }.items():
                 if left != right:
                     found.append(f"worker {slot}: {what}: {left} != {right}")
@@ -94,6 +96,7 @@ class Moved:
     fragments: int
     drops: dict[str, int]
     punts: dict[str, int]
+    policed: dict[str, int]
 
     @classmethod
     def between(cls, before: Snapshot, after: Snapshot) -> Moved:
@@ -119,6 +122,7 @@ class Moved:
             fragments=sum(port.fragments for port in after.ports) - sum(port.fragments for port in before.ports),
             drops=named("drops", DropReason),
             punts=named("punts", PuntClass),
+            policed=named("policed", PuntClass),
         )
 
 
@@ -152,6 +156,7 @@ class Counters:
                 c.injected,
                 self._words(f"lcore[{c.slot}].drops[0]", len(DropReason)),
                 self._words(f"lcore[{c.slot}].punts[0]", len(PuntClass)),
+                self._words(f"lcore[{c.slot}].policed[0]", len(PuntClass)),
             )
             for c in self.reader.lcores()
         )

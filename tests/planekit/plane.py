@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from lab.harness.waiting import wait_for
 from planekit.counters import Counters, Moved
 from planekit.fabric import Fabric
-from planekit.process import FastPathProcess, Settings, instance
+from planekit.process import ADDRESSES, PEERS, FastPathProcess, Settings, instance
 from planekit.wires import Wires
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ class Plane:
         subs: tuple[tuple[int, int, int], ...] = (),
         hashing: tuple[str, ...] = (),
         wire_mtu: int = 0,
+        filters: tuple[str, ...] = (),
+        tables: str = "",
     ) -> None:
         """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
-        outer VLAN or 0, and VLAN of the ports after those of `mtus`. hashing: keys of [fastpath] that are true.
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`. hashing, filters, tables: as Settings has them.
         wire_mtu: of the wires and twins; 0: what the ports need."""
         self._stack = ExitStack()
         self._mtus = mtus + (1500,) * len(subs)
@@ -74,6 +76,9 @@ class Plane:
             hugepages=hugepages,
             subs=subs,
             hashing=hashing,
+            addresses=ADDRESSES,
+            filters=filters,
+            tables=PEERS + tables,
         )
         self._folder = folder
         self._settings = settings

@@ -19,12 +19,38 @@ from lab.harness.waiting import wait_for
 if TYPE_CHECKING:
     from types import TracebackType
 
+ADDRESSES = ("10.0.0.1/24", "2001:db8::1/64")
+PEER4, PEER6, NEAR_PEER = "198.18.0.5", "2001:db8:18::5", "10.0.0.7"  # the last: by TTL security a neighbour
+PEERS = f"""
+[[bgp.neighbor]]
+address = "{PEER4}"
+local_address = "10.0.0.1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{PEER6}"
+local_address = "2001:db8::1"
+asn = 65001
+[[bgp.neighbor]]
+address = "{NEAR_PEER}"
+asn = 65001
+ttl_security = 1
+"""
 START_S = 30.0  # a loaded machine; 0.7 s on a quiet one
 
 
 def instance(name: str) -> str:
     """A router's name, of at most 15 characters, that two test runs beside each other do not share."""
     return f"fr{os.getpid()}{name}"[:15]
+
+
+@dataclass(frozen=True)
+class Bond:
+    """A port that is a bond; more: further keys."""
+
+    members: tuple[str, ...]
+    mode: str
+    mac: str
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +68,11 @@ class Settings:
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
+    addresses: tuple[str, ...] = ()  # of port0
+    bonds: tuple[Bond, ...] = ()  # the next ports
     subs: tuple[tuple[int, int, int], ...] = ()  # sub-interfaces, the next ports: parent, outer VLAN or 0, VLAN
+    filters: tuple[str, ...] = ()  # lines of port0, port1, ... in all of them, such as acl_in
+    tables: str = ""  # further tables
 
     def toml(self, namespace: str) -> str:
         def quoted(words: tuple[str, ...]) -> str:
@@ -52,6 +82,8 @@ class Settings:
             "[router]",
             f'name = "{self.name}"',
             f'namespace = "{namespace}"',
+            'id = "10.0.0.1"',
+            "asn = 65000",
             "[fastpath]",
             f"lcores = {list(self.lcores)}",
             f"memory_mib = {self.memory_mib}",
@@ -65,7 +97,12 @@ class Settings:
             mtu = self.mtus[number] if self.mtus else 1500
             lines += ["[[port]]", f'name = "port{number}"', f'device = "{device}"', f"mtu = {mtu}"]
             lines += [f"lcores = {list(self.polled_by[number])}"] if self.polled_by else []
-        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices)):
+            lines += [f"addresses = {quoted(self.addresses)}"] if number == 0 else []
+            lines += self.filters[number : number + 1]
+        for number, bond in enumerate(self.bonds, len(self.devices)):
+            lines += ["[[port]]", f'name = "port{number}"', f"bond = {quoted(bond.members)}"]
+            lines += [f'bond_mode = "{bond.mode}"', f'mac = "{bond.mac}"', *bond.more]
+        for number, (parent, outer, vlan) in enumerate(self.subs, len(self.devices) + len(self.bonds)):
             mtu = self.mtus[number] if self.mtus else 1500
             lines += [
                 "[[port]]",
@@ -75,7 +112,8 @@ class Settings:
                 f"mtu = {mtu}",
             ]
             lines += [f"outer_vlan = {outer}"] if outer else []
-        return "\n".join(lines) + "\n"
+            lines += self.filters[number : number + 1]
+        return "\n".join(lines) + "\n" + self.tables
 
 
 class FastPathProcess:

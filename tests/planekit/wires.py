@@ -128,6 +128,10 @@ class Wires:
         """The far end up or down; the near one loses its carrier."""
         self._namespace.run("ip", "link", "set", f"far{port}", "up" if up else "down")
 
+    def ip(self, *words: str) -> None:
+        """ip(8) in the namespace, as for interfaces that a device made."""
+        self._namespace.run("ip", *words)
+
     def set_twin(self, port: int, up: bool) -> None:
         self._namespace.run("ip", "link", "set", f"port{port}", "up" if up else "down")
 

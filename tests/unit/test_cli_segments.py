@@ -55,7 +55,7 @@ def paths() -> Iterator[InstancePaths]:
     stats.set("lcore[1].bursts[3]", 2)
     stats.set("lcore[1].sampled_packets", 200)
     stats.set("lcore[1].stage_cycles[0]", 2000)
-    stats.set("lcore[1].stage_cycles[6]", 800)
+    stats.set("lcore[1].stage_cycles[7]", 800)
     stats.set("lcore[1].port[1].tx_packets", 3)
     stats.set("port[1].link_up", 1)
     yield paths
@@ -107,7 +107,7 @@ class TestWithoutControl:
         assert "control" in run("status")
 
     def test_profile_says_where_the_cycles_go(self) -> None:
-        """200 sampled packets: 10 cycles each in the first stage, 4 in the seventh."""
+        """200 sampled packets: 10 cycles each in the first stage, 4 in the eighth."""
         found = json.loads(run("profile", "--seconds", "0", "--json"))[0]
         assert (found["sampled_packets"], found["cycles_per_packet"]) == (200, 14.0)
         assert found["stages"]["receive"] == 10.0

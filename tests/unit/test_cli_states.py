@@ -143,6 +143,20 @@ def test_drops_name_every_reason_and_class(router: Router, fast_path: Segment) -
     assert re.search(r"(?m)^bgp +7$", short)
 
 
+def test_punt_show_has_rate_and_counts_of_every_class(router: Router, fast_path: Segment) -> None:
+    number = int(PuntClass.echo)
+    _count(fast_path, "header.punt_pps[0]", number, 5000)
+    for lcore, count in {"lcore[1]": 3, "lcore[2]": 4}.items():
+        _count(fast_path, f"{lcore}.punts[0]", number, count)
+        _count(fast_path, f"{lcore}.policed[0]", number, 10 * count)
+    still = {"rate": 0, "punted": 0, "policed": 0}
+    assert router.json("punt", "show") == [
+        {"class": name} | ({"rate": 5000, "punted": 7, "policed": 70} if name == "echo" else still)
+        for name in PuntClass.__members__
+    ]
+    assert re.search(r"(?m)^echo +5000 +7 +70$", router.run("punt", "show"))
+
+
 def _count(segment: Segment, first: str, index: int, value: int) -> None:
     """Store a counter of an array of 64-bit ones, given its element 0."""
     offset, size = place_of(first)

@@ -428,8 +428,8 @@ SUB = '[[port]]\nname = "a.5"\nparent = "a"\nvlan = 5\n'
 @pytest.mark.parametrize(
     ("text", "line", "key", "says"),
     [
-        ('[[port]]\nname = "c"\n', 1, "port[2].device", "must be given, or else parent"),
-        (SUB + 'device = "net_null0"\n', 5, "port[2].device", "one of the two"),
+        ('[[port]]\nname = "c"\n', 1, "port[2].device", "must be given, or else bond, or else parent"),
+        (SUB + 'device = "net_null0"\n', 5, "port[2].device", "one of the three"),
         ('[[port]]\nname = "c"\ndevice = "net_null0"\nvlan = 5\n', 4, "port[2].vlan", "absent without parent"),
         (SUB.replace("vlan = 5\n", ""), 1, "port[2].vlan", "must be given for a port with a parent"),
         (SUB.replace('"a"', '"z"'), 3, "port[2].parent", "listed before: a, b"),

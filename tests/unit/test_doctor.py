@@ -229,6 +229,16 @@ def test_a_port_that_is_not_bound(kernel: FakeKernel, drivers: Path) -> None:
     )
 
 
+def test_each_member_of_a_bond_is_looked_at(kernel: FakeKernel, drivers: Path) -> None:
+    bonded = TEXT.replace(f'device = "{A}"', f'bond = ["{A}", "0000:ff:1f.7"]')
+    topic, state, found, _ = one(subject(kernel, drivers, bonded))
+    assert (topic, state, found) == (
+        "nics",
+        State.FAILED,
+        "port wan, 0000:ff:1f.7: is not a PCI device of this machine",
+    )
+
+
 def test_a_port_on_a_bifurcated_driver(kernel: FakeKernel, drivers: Path) -> None:
     kernel.nic("0000:02:00.0", MLX5, driver="mlx5_core")
     text = TEXT.replace(A, "0000:02:00.0")

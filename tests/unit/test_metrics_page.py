@@ -79,6 +79,9 @@ class Control:
     def audit_summary(self, _: dict[str, Any]) -> dict[str, Any] | None:
         return self.audit
 
+    def neighbour_counts(self) -> dict[str, tuple[int, int]]:
+        return {"wan0": (5, 2), "wan1": (0, 0)}
+
     def refused(self) -> dict[str, int]:
         return {"full": 12, "group": 1}
 
@@ -157,6 +160,8 @@ def stats(router: Router) -> Iterator[Segment]:
     segment = Segment(router.paths.stats)
     segment.set("lcore[1].cpu", 4)
     segment.set("lcore[2].cpu", 5)
+    segment.count_filter(0, "edge", 1, 0, {1: [(1, 60), (2, 120)], 2: [(3, 200), (4, 300)]})
+    segment.count_filter(64, "pings", 2, 4, {1: [(5, 500), (6, 600), (7, 700)]})
     yield segment
     segment.close()
 
@@ -219,6 +224,20 @@ def test_ports_and_lcores(router: Router, stats: Segment) -> None:
     assert lcores == {(("lcore", "4"),), (("lcore", "5"),)}, "the workers, by CPU"
 
 
+def test_members_of_a_bond(router: Router, stats: Segment) -> None:
+    stats.set("port[1].members", 2)
+    for i, flags in enumerate((0b11, 0b01)):
+        stats.set(f"port[1].member[{i}].device", b"net_tap%d" % i)
+        stats.set(f"port[1].member[{i}].flags", flags)
+    with router.serving():
+        found = samples(router.scrape())
+    for i, (link, active) in enumerate(((1, 1), (1, 0))):
+        member = {"port": "wan1", "member": f"net_tap{i}"}
+        assert value(found, "dpdkrouter_bond_member_link_up", **member) == link
+        assert value(found, "dpdkrouter_bond_member_active", **member) == active
+    assert {dict(labels)["port"] for name, labels in found if "bond" in name} == {"wan1"}
+
+
 def test_the_last_audit_once_there_is_one(router: Router) -> None:
     with router.serving():
         found = samples(router.scrape())
@@ -231,6 +250,8 @@ def test_the_last_audit_once_there_is_one(router: Router) -> None:
 def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table: Fib) -> None:
     stats.set(f"lcore[2].drops[{int(DropReason.ttl_expired)}]", 11)
     stats.set(f"lcore[1].punts[{int(PuntClass.neighbor)}]", 12)
+    stats.set(f"lcore[1].policed[{int(PuntClass.echo)}]", 13)
+    stats.set("port[0].members", 1)
     with router.serving():
         found = samples(router.scrape())
     declared = {
@@ -246,6 +267,16 @@ def test_a_scrape_has_everything_declared(router: Router, stats: Segment, table:
         assert value(found, "dpdkrouter_dropped_packets_total", reason=name) == (11 if name == "ttl_expired" else 0)
     for name in PuntClass.__members__:
         assert value(found, "dpdkrouter_punted_packets_total", **{"class": name}) == (12 if name == "neighbor" else 0)
+        assert value(found, "dpdkrouter_punt_policed_packets_total", **{"class": name}) == (13 if name == "echo" else 0)
+    for port, (neighbours, duplicates) in {"wan0": (5, 2), "wan1": (0, 0)}.items():
+        assert value(found, "dpdkrouter_neighbors", port=port) == neighbours
+        assert value(found, "dpdkrouter_duplicate_addresses_total", port=port) == duplicates
+    assert value(found, "dpdkrouter_acl_packets_total", acl="edge") == 10
+    assert value(found, "dpdkrouter_acl_bytes_total", acl="edge") == 680
+    assert value(found, "dpdkrouter_acl_rule_packets_total", acl="edge", rule="1") == 4
+    assert value(found, "dpdkrouter_acl_rule_bytes_total", acl="edge", rule="default") == 420
+    assert value(found, "dpdkrouter_policer_packets_total", policer="pings", color="yellow") == 6
+    assert value(found, "dpdkrouter_policer_bytes_total", policer="pings", color="red") == 700
     assert value(found, "dpdkrouter_table_max", part="ipv4_routes") == 2000
     assert value(found, "dpdkrouter_table_max", part="ipv6_trie") == 1 << 20
     assert value(found, "dpdkrouter_table_used", part="ipv4_routes") == 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpdkrouter.errors import SegmentError, SegmentMissingError
-from dpdkrouter.segment import STAGES, DropReason, PuntClass, StatsReader
+from dpdkrouter.segment import STAGES, DropReason, FilterState, MemberState, PuntClass, StatsReader
 from statskit import Segment
 
 if TYPE_CHECKING:
@@ -158,14 +158,38 @@ def test_ports_add_up_the_lcores(segment: Segment, reader: StatsReader) -> None:
     assert [getattr(busy, name) for name in counted] == [111 * (number + 1) for number in range(8)]
 
 
+def test_members_of_a_bond(segment: Segment, reader: StatsReader) -> None:
+    segment.set("port[1].members", 2)
+    for i, flags in enumerate((0b1111, 0b0101)):
+        segment.set(f"port[1].member[{i}].device", b"net_tap%d" % i)
+        segment.set(f"port[1].member[{i}].flags", flags)
+    segment.set("port[1].member[0].speed_mbps", 10000)
+    segment.set("port[1].member[1].link_changes", 3)
+    segment.set("port[1].member[0].partner", bytes.fromhex("020000000009"))
+    plain, bond = reader.ports()
+    assert plain.members == ()
+    partner = bytes.fromhex("020000000009")
+    assert bond.members == (
+        MemberState("net_tap0", True, 10000, 0, active=True, collecting=True, distributing=True, partner=partner),
+        MemberState("net_tap1", True, 0, 3, active=False, collecting=True, distributing=False, partner=bytes(6)),
+    )
+    segment.set("port[1].members", 65535)
+    assert len(reader.ports()[1].members) == 8, "a damaged count leads nowhere outside"
+
+
 def test_drops_and_punts_name_everything(segment: Segment, reader: StatsReader) -> None:
     for reason in DropReason.__members__.values():
         segment.set(f"lcore[0].drops[{int(reason)}]", 1)
         segment.set(f"lcore[2].drops[{int(reason)}]", 10 * int(reason))
     for kind in PuntClass.__members__.values():
         segment.set(f"lcore[1].punts[{int(kind)}]", 7 + int(kind))
+        segment.set(f"lcore[1].policed[{int(kind)}]", 70 + int(kind))
+        segment.set(f"lcore[2].policed[{int(kind)}]", 1)
+        segment.set(f"header.punt_pps[{int(kind)}]", 1000 + int(kind))
     assert reader.drops() == {name: 1 + 10 * int(value) for name, value in DropReason.__members__.items()}
     assert reader.punts() == {name: 7 + int(value) for name, value in PuntClass.__members__.items()}
+    assert reader.policed() == {name: 71 + int(value) for name, value in PuntClass.__members__.items()}
+    assert reader.punt_rates() == {name: 1000 + int(value) for name, value in PuntClass.__members__.items()}
 
 
 def test_a_damaged_header_leads_nowhere_outside(segment: Segment, reader: StatsReader) -> None:
@@ -250,3 +274,19 @@ def test_no_segment_and_a_closed_reader(tmp_path: Path, segment: Segment) -> Non
     ):
         with pytest.raises(SegmentError, match="closed"):
             call()
+
+
+def test_filters(segment: Segment, reader: StatsReader) -> None:
+    """Every list and policer by its place, over all lcores; nothing while they change, or when they cannot be."""
+    assert reader.filters() == ()
+    segment.count_filter(0, "edge", 1, 0, {1: [(1, 60), (2, 120)], 2: [(3, 200), (4, 300)]})
+    segment.count_filter(64, "pings", 2, 4, {0: [(0, 0), (0, 0), (1, 9)], 1: [(5, 500), (6, 600), (7, 700)]})
+    edge = FilterState("edge", False, ((4, 260), (6, 420)))
+    assert reader.filters() == (edge, FilterState("pings", True, ((5, 500), (6, 600), (8, 709))))
+    segment.set("filter[64].first", 14)
+    assert reader.filters() == (edge,)
+    segment.set("header.filter_generation", 1)
+    assert reader.filters() == ()
+    segment.set("header.filter_generation", 2)
+    segment.set("header.filter_counters", 1 << 20)
+    assert reader.filters() == ()

@@ -161,8 +161,8 @@ def test_each_full_part_names_its_key(fib: Fib) -> None:
 def test_interfaces_come_back(fib: Fib) -> None:
     wan = Interface("wan0", 1500, bytes([192, 0, 2, 1]), bytes(15) + b"\1", b"\xfe\x80" + bytes(14))
     fib.interface_set(3, wan)
-    fib.interface_set(4, Interface("lan0", 9000))
-    assert fib.reader.interfaces() == {3: wan, 4: Interface("lan0", 9000)}
+    fib.interface_set(4, Interface("lan0", 9000, full=True))
+    assert fib.reader.interfaces() == {3: wan, 4: Interface("lan0", 9000, full=True)}
     fib.interface_set(3, None)
     assert fib.reader.interfaces().keys() == {4}
     with pytest.raises(ValueError, match="interface 32"):

@@ -70,17 +70,26 @@ name = "{0.name}"
 device = "{0.device}"
 addresses = {1}
 mtu = {0.mtu}
+{0.more}
 """
 
 
 class Port:
-    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp, `options` more of its."""
+    """A port on the veth of the same name; `driver` is the vdev's: net_af_packet or net_af_xdp, `options` more of its;
+    `more`: further keys, TOML."""
 
     def __init__(
-        self, name: str, *addresses: str, driver: str = "net_af_packet", mtu: int = 1500, options: str = ""
+        self,
+        name: str,
+        *addresses: str,
+        driver: str = "net_af_packet",
+        mtu: int = 1500,
+        options: str = "",
+        more: str = "",
     ) -> None:
         self.name = name
         self.mtu = mtu
+        self.more = more
         self.addresses = list(addresses)
         self.device = f"{driver}_{name},iface={name}{options}"
 
