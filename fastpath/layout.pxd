@@ -270,6 +270,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t ready
         uint64_t filter_generation
         uint32_t filter_counters
+        uint32_t hashing
 
     struct dr_stats:
         dr_stats_header header

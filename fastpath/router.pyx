@@ -400,6 +400,10 @@ cdef class Router:
         """The queue of the TUN through which the kernel reaches far destinations; non-blocking; -1: none."""
         self.h.host0 = fd
 
+    def hash_flows(self, how: int) -> None:
+        """What decides which member of a next-hop group a flow takes: bits of fastpath.flows. Before describe()."""
+        self.r.hashing = how
+
     def describe(self, name: str, simd: str, dpdk: str, build_id: str) -> None:
         """Fill in the stats segment's header: a reader accepts the segment from here on."""
         cdef dr_stats_header *s = &self.r.stats.header
@@ -413,6 +417,7 @@ cdef class Router:
         s.started_ns = now_ns(CLOCK_REALTIME)
         s.lcores = self.r.workers + 1
         s.ports = self.r.ports
+        s.hashing = self.r.hashing
         set_text(s.name, name, sizeof(s.name))
         set_text(s.simd, simd, sizeof(s.simd))
         set_text(s.dpdk, dpdk, sizeof(s.dpdk))

@@ -99,6 +99,7 @@ cdef struct router:
     uint32_t workers             # slots 1..workers
     uint32_t stop
     uint32_t idle                # IDLE_...
+    uint32_t hashing             # HASH_..., of stages/flow.pxd
     uint32_t links_up            # bit p: port p; written by the host thread
     uint32_t lacp                # bit p: port p's device is a bond with LACP
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's

@@ -25,6 +25,7 @@ from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
     frame_mtu,
+    hashing,
     idle,
     mbuf_count,
     memory_node,
@@ -134,6 +135,7 @@ class FastPath:
             data_room_bytes(config),
             idle(config),
         )
+        self._router.hash_flows(hashing(config))
         self._router.police_punts(punt_rates(config))
         self._router.set_peers(bgp_peers(config))
         nodes = nodes_of(config.fastpath.lcores)

@@ -274,7 +274,7 @@ struct dr_stats_header {
     uint64_t ready;                          /* 1: ports are up and workers run */
     uint64_t filter_generation;              /* odd while filter[] changes */
     uint32_t filter_counters;                /* dr_filter_counter of each lcore, behind struct dr_stats; a multiple of 4 */
-    uint32_t reserved;
+    uint32_t hashing;                        /* of flows: HASH_ bits of fastpath/stages/flow.pxd */
 };
 static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
 
