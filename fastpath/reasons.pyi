@@ -31,6 +31,9 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
+    urpf_strict = 28
+    urpf_loose = 29
+    ipv4_options = 30
     acl_deny = 31
     policed = 32
     neighbors_full = 33

@@ -12,7 +12,7 @@ from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, 
 from fastpath.bytes cimport dr_put_be16
 from fastpath.bond cimport Bond, distributes
 from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
-                                rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
+                                rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror)
 from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, RTE_ETH_TX_OFFLOAD_VLAN_INSERT,
                                    rte_eth_dev_get_port_by_name, rte_eth_dev_info,
                                    rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id,
@@ -23,6 +23,7 @@ from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_count, rt
 from fastpath.host cimport host
 from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
+from fastpath.memory cimport allocate
 from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
@@ -98,8 +99,8 @@ cdef class Router:
     def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, idle: int) -> None:
         """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order.
         mbufs, data_room (bytes): the one pool. idle: 0 poll, 1 sleep, 2 wait for interrupts."""
-        self.r = <router *>allocate(sizeof(router), "router")
-        self.h = <host *>allocate(sizeof(host), "host")
+        self.r = <router *>allocate(sizeof(router), "the router")
+        self.h = <host *>allocate(sizeof(host), "the host thread")
         self.stats = stats
         self.cpus = list(cpus)
         self.workers = []
@@ -119,7 +120,7 @@ cdef class Router:
         cdef uint32_t slot, c
         cdef uint64_t hz = rte_get_tsc_hz()
         for slot in range(self.r.workers + 1):
-            w = <worker *>allocate(sizeof(worker), "worker")
+            w = <worker *>allocate(sizeof(worker), "a worker")
             w.router = self.r
             w.slot = slot
             w.epoll = -1
@@ -166,7 +167,7 @@ cdef class Router:
         cdef peer *made
         while size < 2 * len(addresses):
             size *= 2
-        made = <peer *>allocate(size * sizeof(peer), "table of BGP peers")
+        made = <peer *>allocate(size * sizeof(peer), "the table of BGP peers")
         for address, least in addresses:
             high = len(address) - 8 if len(address) == 16 else 0
             hi = int.from_bytes(address[:high], "big")
@@ -284,11 +285,11 @@ cdef class Router:
         cdef uint8_t *tags = <uint8_t *>&self.r.tags[port]
         cdef uint8_t *by_vlan
         if self.r.vlans[above] == NULL:
-            self.r.vlans[above] = <uint8_t *>allocate(2 * VLANS, "VLANs of a port")
+            self.r.vlans[above] = <uint8_t *>allocate(2 * VLANS, "the VLANs of a port")
         by_vlan = self.r.vlans[above]
         if outer_vlan:
             if by_vlan[VLANS + outer_vlan] == 0:
-                self.r.inner_vlans[port] = <uint8_t *>allocate(VLANS, "VLANs of a port")
+                self.r.inner_vlans[port] = <uint8_t *>allocate(VLANS, "the VLANs of a port")
                 by_vlan[VLANS + outer_vlan] = port
             self.r.inner_vlans[by_vlan[VLANS + outer_vlan]][vlan] = port
             dr_put_be16(tags, TYPE_SERVICE)
@@ -531,13 +532,6 @@ cdef class Router:
                 close_device(self.r.port[port].dev, &self.own_macs[port])
         for slot in range(self.r.workers + 1):
             dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
-
-
-cdef void *allocate(size_t size, str what) except NULL:
-    cdef void *p = rte_zmalloc(NULL, size, 64)
-    if p == NULL:
-        raise FastPathError(f"no memory for the {what} ({size} bytes): raise fastpath.memory_mib")
-    return p
 
 
 cdef bint get_link(const router *r, uint32_t port, rte_eth_link *link) noexcept nogil:
