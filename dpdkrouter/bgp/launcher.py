@@ -83,6 +83,8 @@ def run(settings: LaunchSettings) -> int:
     unknown = tapcheck.difference()
     if unknown is not None:
         log.warning("no tap: %s; UPDATEs come by ExaBGP's JSON feed, which is slow", unknown)
+        for peer in (peer for peer in settings.bgp.peers if peer.ttl_security is not None):
+            log.warning("peer %s: no tap, so its ttl_security counts only for sessions that we open", peer.address)
     feed = "tap" if unknown is None else "json"
     settings.run_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
     with _lock(settings.run_directory / "bgp.lock"), _signals_held():

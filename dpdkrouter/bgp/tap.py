@@ -8,9 +8,10 @@ Invariants: nothing here waits. What the helper has not taken is kept; beyond PE
 TCP slows the peers, while keepalives are sent and no hold timer runs out for want of reading. A message is taken
 whole or not at all. A helper that is started again is first told all sessions, then START.
 
-Replaced: Protocol.read_message, Processes.write, _start and received, Delay.increase, and what graceful.py replaces
-(tapcheck.py sees to it that these are the ones known). The control process can end a session with a NOTIFICATION of its
-choice by the line `dpdkrouter notify EPOCH CODE SUBCODE [HEX]` (RFC 7606's session reset; ExaBGP can send Cease only).
+Replaced: Protocol.read_message, Processes.write, _start and received, Delay.increase, and what graceful.py and gtsm.py
+replace (tapcheck.py sees to it that these are the ones known). The control process can end a session with a NOTIFICATION
+of its choice by the line `dpdkrouter notify EPOCH CODE SUBCODE [HEX]` (RFC 7606's session reset; ExaBGP can send Cease
+only).
 Runs in ExaBGP's process, in its only thread. RFC 4271 sections 4.1 and 6.
 """
 
@@ -33,7 +34,7 @@ from exabgp.reactor.delay import Delay
 from exabgp.reactor.network.error import LostConnection, NotConnected
 from exabgp.reactor.protocol import _UPDATE, Protocol
 
-from dpdkrouter.bgp import graceful
+from dpdkrouter.bgp import graceful, gtsm
 from dpdkrouter.bgp.forwarding import Forwarding
 from dpdkrouter.bgp.frames import LINE, RETRY, SESSION, START, UPDATES, frame
 
@@ -353,6 +354,7 @@ def main() -> int:
     install(tap)
     limit_delay(int(os.environ.get(RETRY, "60")))
     graceful.install(forwarding, tap.end)
+    gtsm.install()
     sys.argv[0] = "exabgp"
     return int(exabgp() or 0)
 

@@ -1,8 +1,8 @@
 """Whether the installed ExaBGP is the one that the tap (tap.py) knows.
 
-The tap (with graceful.py) replaces eight methods and relies on how others call them: the files that hold these are
-compared by hash, without importing them. Anything else gets the JSON feed, which needs nothing but ExaBGP's documented
-interface.
+The tap (with graceful.py and gtsm.py) replaces ten methods and relies on how others call them: the files that hold
+these are compared by hash, without importing them. Anything else gets the JSON feed, which needs nothing but ExaBGP's
+documented interface.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ KNOWN = {
     "exabgp/bgp/timer.py": "3ae52b9ba3019bc8968af556cdd96516255742ae7ba5f0521b1045e1a877b7fa",
     "exabgp/bgp/message/open/capability/negotiated.py": "310d19c0771fdd8d451bb982cb8991c3b9d55ec7978ab1efe8d02a30ec3d3ec5",
     "exabgp/reactor/delay.py": "65622a4d1b2718be5d608cb79c2fe97fbba01be94b1aca3ef4bfe101a327f268",
+    "exabgp/reactor/listener.py": "54f0664ead9210df8bb9bb51c93c551a1800832965107ebbd3cc86f4269bb473",
+    "exabgp/reactor/network/incoming.py": "c4f6ef107a9b4108b786753cfe32d6e271e38d463d05debe29e9786ef50dbb2a",
     "exabgp/reactor/loop.py": "1ce862d263ca6c20a3e27f5827ea811753c98384717e363c139e6565a6327579",
     "exabgp/rib/outgoing.py": "9bfb0cecd20f0a6d79dcaa482fe34cde5119cd78d891ded334cfb0d2c4ff72c7",
     "exabgp/bgp/message/open/capability/capabilities.py": "a4fadbac10b5b001d86a4ac791f065eb385469d2272eb08585433cba4ec076ca",
