@@ -155,7 +155,7 @@ def test_a_partner_that_asks_for_the_fast_rate(tmp_path: Path, idle: str) -> Non
         one.until("LACPDUs each second", lambda: all(len(cable.heard) >= needed for cable in one.partner.cables))
         for cable in one.partner.cables:
             gaps = [b.at - a.at for a, b in zip(cable.heard[1:], cable.heard[2:], strict=False)]
-            assert 0.5 < sorted(gaps)[len(gaps) // 2] < 10, gaps
+            assert sorted(gaps)[len(gaps) // 2] < 10, gaps  # else 30
 
 
 def test_a_member_that_nobody_answers_on(tmp_path: Path) -> None:
