@@ -136,7 +136,7 @@ class Audit:
         while True:
             chunk, after = best_routes(self._rib, family, after, CHUNK)
             self._routes += len(chunk)
-            wanted = self._programmer.groups_for(chunk.hopset)
+            wanted = self._programmer.groups_for(family, chunk.lengths, chunk.hopset)
             self._short("group", wanted.count(0))
             groups, sources = self._fib.reader.groups_of(family, chunk.prefixes, chunk.lengths)
             if groups != wanted.tobytes() or sources != chunk.source:

@@ -12,13 +12,14 @@ from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_load_relaxed_64, d
 from fastpath.dpdk.acl cimport (RTE_ACL_FIELD_TYPE_BITMASK, RTE_ACL_FIELD_TYPE_MASK, RTE_ACL_FIELD_TYPE_RANGE,
                                 RTE_ACL_RULE_SZ, rte_acl_add_rules, rte_acl_build, rte_acl_config, rte_acl_create,
                                 rte_acl_ctx, rte_acl_field, rte_acl_free, rte_acl_param, rte_acl_rule)
-from fastpath.dpdk.eal cimport rte_errno, rte_free, rte_strerror, rte_zmalloc
+from fastpath.dpdk.eal cimport rte_errno, rte_free, rte_strerror
 from fastpath.dpdk.meter cimport (RTE_COLORS, rte_meter_srtcm_config, rte_meter_srtcm_params,
                                   rte_meter_srtcm_profile_config)
 from fastpath.layout cimport (DR_FILTER_ACL, DR_FILTER_NAME, DR_FILTER_POLICER, dr_filter, dr_filter_counter, dr_stats,
                               dr_stats_header)
+from fastpath.memory cimport allocate
 from fastpath.segment cimport Mapping
-from fastpath.state cimport router, worker
+from fastpath.state cimport note_checks, router, worker
 
 cdef enum:
     ANY_SOCKET = -1
@@ -41,13 +42,6 @@ cdef enum:
     STATE = 16                   # value, mask
 
 cdef uint32_t contexts = 0       # made so far: each has a name of its own
-
-
-cdef void *allocate(size_t size, str what) except NULL:
-    cdef void *p = rte_zmalloc(NULL, size, 64)
-    if p == NULL:
-        raise FastPathError(f"no memory for {what} ({size} bytes): raise fastpath.memory_mib")
-    return p
 
 
 cdef class Rules:
@@ -272,6 +266,7 @@ cdef class Filters:
             self.r.filtered |= bit
         else:
             self.r.filtered &= ~bit
+        note_checks(self.r, port)
 
     cdef uint32_t place(self, str name, uint32_t count) except? 0xFFFFFFFF:
         """Where so many counters are free; they are set to 0."""

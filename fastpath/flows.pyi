@@ -1,3 +1,6 @@
 from typing_extensions import Buffer
 
-def flow_bucket(packet: Buffer) -> int: ...
+BY_LABEL: int
+BY_DEVICE: int
+
+def flow_bucket(packet: Buffer, how: int = 0) -> int: ...

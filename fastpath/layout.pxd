@@ -112,6 +112,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t writer_pid
         uint64_t writer_start
         uint64_t superseded
+        uint32_t default_group[2]
 
     struct dr_adjacency:
         uint64_t dst
@@ -269,6 +270,7 @@ cdef extern from "dr_layout.h" nogil:
         uint64_t ready
         uint64_t filter_generation
         uint32_t filter_counters
+        uint32_t hashing
 
     struct dr_stats:
         dr_stats_header header

@@ -28,6 +28,7 @@ from fastpath.dpdk.eal cimport rte_strerror
 
 cdef enum:
     DESCRIPTORS = 1024
+    ETHERNET_MTU = 1500
 
 # Their drivers put tags on in rte_eth_tx_prepare() alone, or have members that do: workers do it there.
 _TAGS_WHEN_PREPARED = (b"net_virtio", b"net_bonding")
@@ -98,8 +99,8 @@ cdef int configure(str name, const rte_eth_dev_info *info, uint32_t mtu, bint in
     out.rx_offloads = conf.rxmode.offloads
     out.tx_offloads = conf.txmode.offloads
     rc = rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf)
-    if rc == -EINVAL and tagged:
-        # some say that they take any MTU, and refuse frames longer than 1,518 bytes here: set_mtu asks once more
+    if rc == -EINVAL and conf.rxmode.mtu > ETHERNET_MTU:
+        # net_af_packet says that it takes any MTU, and no frame longer than 1,518 bytes: set_mtu asks once more
         conf.rxmode.mtu = 0
         rc = rte_eth_dev_configure(out.dev, out.rx_queues, out.tx_queues, &conf)
     check(rc, name,

@@ -34,23 +34,27 @@ cpdef enum DropReason:
     fragmentation_failed = 26
     # a tag that none of the port's sub-interfaces has
     vlan_unknown = 27
+    # a port's checks: of its sources (RFC 3704), of IPv4 options
+    urpf_strict = 28
+    urpf_loose = 29
+    ipv4_options = 30
     # by the port's list, and by its policer or a rule's
-    acl_deny = 28
-    policed = 29
+    acl_deny = 31
+    policed = 32
     # on the link of a port that has as many neighbours as it may
-    neighbors_full = 30
+    neighbors_full = 33
     # punts
-    punt_policed = 31
-    punt_ring_full = 32
+    punt_policed = 34
+    punt_ring_full = 35
     # below: not dispositions of received packets, so outside rx = forwarded + punted + dropped.
     # What a worker has punted or the kernel has sent, counted by the host thread; ICMP errors of ours.
-    park_full = 33
-    next_hop_unresolved = 34
-    tap_full = 35
-    inject_loop = 36
-    inject_invalid = 37
-    originate_failed = 38
-    originate_policed = 39
+    park_full = 36
+    next_hop_unresolved = 37
+    tap_full = 38
+    inject_loop = 39
+    inject_invalid = 40
+    originate_failed = 41
+    originate_policed = 42
 
 cpdef enum PuntClass:
     bgp = 0         # from configured peers

@@ -31,18 +31,21 @@ class DropReason(IntEnum):
     port_down = 25
     fragmentation_failed = 26
     vlan_unknown = 27
-    acl_deny = 28
-    policed = 29
-    neighbors_full = 30
-    punt_policed = 31
-    punt_ring_full = 32
-    park_full = 33
-    next_hop_unresolved = 34
-    tap_full = 35
-    inject_loop = 36
-    inject_invalid = 37
-    originate_failed = 38
-    originate_policed = 39
+    urpf_strict = 28
+    urpf_loose = 29
+    ipv4_options = 30
+    acl_deny = 31
+    policed = 32
+    neighbors_full = 33
+    punt_policed = 34
+    punt_ring_full = 35
+    park_full = 36
+    next_hop_unresolved = 37
+    tap_full = 38
+    inject_loop = 39
+    inject_invalid = 40
+    originate_failed = 41
+    originate_policed = 42
 
 class PuntClass(IntEnum):
     bgp = 0

@@ -12,7 +12,7 @@ from fastpath.atomic cimport dr_fence, dr_load_acquire_32, dr_store_release_32, 
 from fastpath.bytes cimport dr_put_be16
 from fastpath.bond cimport Bond, distributes
 from fastpath.dpdk.eal cimport (RTE_INTR_EVENT_ADD, lcore_function, rte_eal_remote_launch, rte_eal_wait_lcore,
-                                rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror, rte_zmalloc)
+                                rte_epoll_ctl, rte_errno, rte_get_tsc_hz, rte_rdtsc, rte_strerror)
 from fastpath.dpdk.ethdev cimport (RTE_ETH_SPEED_NUM_UNKNOWN, RTE_ETH_TX_OFFLOAD_VLAN_INSERT,
                                    rte_eth_dev_get_port_by_name, rte_eth_dev_info,
                                    rte_eth_dev_info_get, rte_eth_dev_rx_intr_ctl_q, rte_eth_dev_socket_id,
@@ -23,6 +23,7 @@ from fastpath.dpdk.ring cimport RING_F_SC_DEQ, RING_F_SP_ENQ, rte_ring_count, rt
 from fastpath.host cimport host
 from fastpath.layout cimport (DR_NO_NUMA, DR_OFFLINE, DR_RX_SLOTS, DR_STATS_MAGIC, DR_STATS_VERSION, dr_port_state,
                               dr_stats, dr_stats_header)
+from fastpath.memory cimport allocate
 from fastpath.port cimport close_device, offload_names, open_device, opened, rss_names
 from fastpath.reasons cimport PuntClass
 from fastpath.segment cimport Mapping
@@ -34,8 +35,9 @@ from fastpath.stages.pipeline cimport route_origin
 from fastpath.stages.police cimport bucket_init
 from fastpath.stages.tags cimport TYPE_CUSTOMER, TYPE_SERVICE
 from fastpath.stages.transmit cimport flush
-from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, PORTS, PUNT_RING, VLANS, peer, router,
-                             rx_pair, worker)
+from fastpath.state cimport (CLASSES, ICMP_SOURCES, IDLE_INTERRUPT, MAX_RX, OPTIONS_DROP, OPTIONS_FORWARD,
+                             OPTIONS_PUNT, PORTS, PUNT_RING, URPF_LOOSE, URPF_OFF, URPF_STRICT, VLANS, note_checks,
+                             peer, router, rx_pair, worker)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -62,6 +64,9 @@ cdef enum:
     ICMP_BURST = 200
     ICMP_SOURCE_PPS = 200        # to a source's prefix
     ICMP_SOURCE_BURST = 100
+
+_URPF = {"off": URPF_OFF, "strict": URPF_STRICT, "loose": URPF_LOOSE}
+_OPTIONS = {"forward": OPTIONS_FORWARD, "punt": OPTIONS_PUNT, "drop": OPTIONS_DROP}
 
 
 cdef uint64_t now_ns(int clock) noexcept nogil:
@@ -94,8 +99,8 @@ cdef class Router:
     def __init__(self, stats: Mapping, cpus: list[int], mbufs: int, data_room: int, idle: int) -> None:
         """stats: writable, zeroed. cpus: one a worker, whose EAL lcore id is 1, 2, ... in this order.
         mbufs, data_room (bytes): the one pool. idle: 0 poll, 1 sleep, 2 wait for interrupts."""
-        self.r = <router *>allocate(sizeof(router), "router")
-        self.h = <host *>allocate(sizeof(host), "host")
+        self.r = <router *>allocate(sizeof(router), "the router")
+        self.h = <host *>allocate(sizeof(host), "the host thread")
         self.stats = stats
         self.cpus = list(cpus)
         self.workers = []
@@ -115,7 +120,7 @@ cdef class Router:
         cdef uint32_t slot, c
         cdef uint64_t hz = rte_get_tsc_hz()
         for slot in range(self.r.workers + 1):
-            w = <worker *>allocate(sizeof(worker), "worker")
+            w = <worker *>allocate(sizeof(worker), "a worker")
             w.router = self.r
             w.slot = slot
             w.epoll = -1
@@ -162,7 +167,7 @@ cdef class Router:
         cdef peer *made
         while size < 2 * len(addresses):
             size *= 2
-        made = <peer *>allocate(size * sizeof(peer), "table of BGP peers")
+        made = <peer *>allocate(size * sizeof(peer), "the table of BGP peers")
         for address, least in addresses:
             high = len(address) - 8 if len(address) == 16 else 0
             hi = int.from_bytes(address[:high], "big")
@@ -280,11 +285,11 @@ cdef class Router:
         cdef uint8_t *tags = <uint8_t *>&self.r.tags[port]
         cdef uint8_t *by_vlan
         if self.r.vlans[above] == NULL:
-            self.r.vlans[above] = <uint8_t *>allocate(2 * VLANS, "VLANs of a port")
+            self.r.vlans[above] = <uint8_t *>allocate(2 * VLANS, "the VLANs of a port")
         by_vlan = self.r.vlans[above]
         if outer_vlan:
             if by_vlan[VLANS + outer_vlan] == 0:
-                self.r.inner_vlans[port] = <uint8_t *>allocate(VLANS, "VLANs of a port")
+                self.r.inner_vlans[port] = <uint8_t *>allocate(VLANS, "the VLANs of a port")
                 by_vlan[VLANS + outer_vlan] = port
             self.r.inner_vlans[by_vlan[VLANS + outer_vlan]][vlan] = port
             dr_put_be16(tags, TYPE_SERVICE)
@@ -296,6 +301,12 @@ cdef class Router:
         dr_put_be16(tags + 2, vlan)
         self.r.port[above].tagged = 1
         return 0
+
+    def set_checks(self, port: int, urpf: str, ip_options: str) -> None:
+        """What a port asks of the packets that it receives, in the configuration's words. No worker runs meanwhile."""
+        self.r.urpf[<uint32_t>port] = _URPF[urpf]
+        self.r.options[<uint32_t>port] = _OPTIONS[ip_options]
+        note_checks(self.r, port)
 
     def address(self) -> int:
         """Where what the workers read is, for fastpath.filters."""
@@ -390,6 +401,10 @@ cdef class Router:
         """The queue of the TUN through which the kernel reaches far destinations; non-blocking; -1: none."""
         self.h.host0 = fd
 
+    def hash_flows(self, how: int) -> None:
+        """What decides which member of a next-hop group a flow takes: bits of fastpath.flows. Before describe()."""
+        self.r.hashing = how
+
     def describe(self, name: str, simd: str, dpdk: str, build_id: str) -> None:
         """Fill in the stats segment's header: a reader accepts the segment from here on."""
         cdef dr_stats_header *s = &self.r.stats.header
@@ -403,6 +418,7 @@ cdef class Router:
         s.started_ns = now_ns(CLOCK_REALTIME)
         s.lcores = self.r.workers + 1
         s.ports = self.r.ports
+        s.hashing = self.r.hashing
         set_text(s.name, name, sizeof(s.name))
         set_text(s.simd, simd, sizeof(s.simd))
         set_text(s.dpdk, dpdk, sizeof(s.dpdk))
@@ -516,13 +532,6 @@ cdef class Router:
                 close_device(self.r.port[port].dev, &self.own_macs[port])
         for slot in range(self.r.workers + 1):
             dr_store_release_64(&self.r.stats.lcore[slot].quiescent, DR_OFFLINE)
-
-
-cdef void *allocate(size_t size, str what) except NULL:
-    cdef void *p = rte_zmalloc(NULL, size, 64)
-    if p == NULL:
-        raise FastPathError(f"no memory for the {what} ({size} bytes): raise fastpath.memory_mib")
-    return p
 
 
 cdef bint get_link(const router *r, uint32_t port, rte_eth_link *link) noexcept nogil:

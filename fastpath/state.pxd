@@ -32,6 +32,18 @@ cdef enum:
     IDLE_SLEEP = 1               # by a timer
     IDLE_INTERRUPT = 2           # until a device has something; a worker for which that is not enough sleeps by a timer
 
+# Whether the source of what a port received must have a route (RFC 3704).
+cdef enum:
+    URPF_OFF = 0
+    URPF_STRICT = 1
+    URPF_LOOSE = 2
+
+# What becomes of IPv4 packets with options.
+cdef enum:
+    OPTIONS_FORWARD = 0
+    OPTIONS_PUNT = 1
+    OPTIONS_DROP = 2
+
 # Where a packet that walks the stages comes from: what is counted, and whether its hop is.
 cdef enum:
     KIND_RECEIVED = 0            # from a port: TTL decremented, counted forwarded
@@ -87,6 +99,7 @@ cdef struct router:
     uint32_t workers             # slots 1..workers
     uint32_t stop
     uint32_t idle                # IDLE_...
+    uint32_t hashing             # HASH_..., of stages/flow.pxd
     uint32_t links_up            # bit p: port p; written by the host thread
     uint32_t lacp                # bit p: port p's device is a bond with LACP
     uint32_t links_dead          # bit p: no link whatever the driver says; the host thread's
@@ -103,7 +116,10 @@ cdef struct router:
     rte_ring *punt[33]           # one a worker, by slot
     uint32_t asleep[SLOTS]       # by slot: waits for its devices, or is about to; the worker's
     int wake[SLOTS]              # an eventfd that ends its waiting, for who gives it something in a ring; -1: none
-    uint64_t filtered            # bit p: port p has ingress filters; PORTS and above: never
+    uint64_t filtered            # bit p: port p has ingress filters
+    uint64_t checked             # bit p: those, or one of the two below that is not 0; PORTS and above: never
+    uint8_t urpf[PORTS]          # URPF_...
+    uint8_t options[PORTS]       # OPTIONS_...: IPv4 packets with options
 
 # One family's packets on their way: parallel arrays, so that a compiler can work on several packets at once.
 cdef struct lanes:
@@ -182,6 +198,14 @@ cdef inline void to_slow(burst *b, rte_mbuf *m, uint16_t verdict) noexcept nogil
     b.slow[b.n_slow] = m
     b.verdict[b.n_slow] = verdict
     b.n_slow += 1
+
+
+cdef inline void note_checks(router *r, uint32_t port) noexcept nogil:
+    """Have `checked` say what the port has. No worker runs meanwhile."""
+    cdef uint64_t bit = <uint64_t>1 << port
+    r.checked &= ~bit
+    if r.filtered & bit or r.urpf[port] or r.options[port]:
+        r.checked |= bit
 
 
 cdef inline void count_drop(worker *w, uint16_t reason) noexcept nogil:

@@ -11,7 +11,8 @@ import typer
 
 from dpdkrouter.cli import render
 from dpdkrouter.cli.instance import NOT_FOUND, AsJson, OnlyFamily, OnlyPrefix, Prefix, chosen, control_note, port_names
-from dpdkrouter.fib.flows import Flow, way_of
+from dpdkrouter.errors import SegmentMissingError
+from dpdkrouter.fib.flows import BY_DEVICE, Flow, way_of
 from dpdkrouter.fib.records import Action, Adjacency, Source
 
 if TYPE_CHECKING:
@@ -150,6 +151,15 @@ def _protocol(found: str) -> int:
     return number
 
 
+def _hashing() -> int:
+    """How the fast path hashes, or would by default when it has never run."""
+    try:
+        with chosen.stats() as stats:
+            return stats.header().hashing
+    except SegmentMissingError:
+        return 0
+
+
 @app.command("hash")
 def hash_(
     src: Annotated[Any, typer.Argument(help="The flow's source.", parser=_address, metavar="SRC")],
@@ -157,14 +167,18 @@ def hash_(
     protocol: Annotated[int, typer.Argument(help="tcp, udp, or a number.", parser=_protocol, metavar="PROTO")],
     sport: Annotated[int, typer.Argument(help="Source port, of TCP and UDP.", min=0, max=65535)] = 0,
     dport: Annotated[int, typer.Argument(help="Destination port.", min=0, max=65535)] = 0,
+    flow_label: Annotated[int, typer.Option(help="Its IPv6 flow label.", min=0, max=0xFFFFF)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Say which member of its group a flow takes, by the workers' own hash."""
     if src.version != dst.version:
         raise typer.BadParameter(f"{src} and {dst} are of two families")
     with chosen.table() as table:
-        way = way_of(table, Flow(src, dst, protocol, sport, dport))
+        hashing = _hashing()
+        way = way_of(table, Flow(src, dst, protocol, sport, dport, flow_label), hashing)
         taken = _adjacency(way.adjacency, dict(port_names(table)))
+    if hashing & BY_DEVICE:
+        render.note("fastpath.hash_by_device is on: behind a device that gives a hash, that decides about TCP and UDP")
     if as_json:
         render.as_json({"group": way.group, "bucket": way.bucket, **taken})
     elif way.group == 0:

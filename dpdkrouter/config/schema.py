@@ -65,6 +65,16 @@ class FastPath(Table):
         description="what a worker without packets does; interrupt: wait for its devices, which need RX interrupts; "
         "auto: sleep when every port is a vdev, else poll",
     )
+    hash_flow_label: Annotated[bool, rules.BOOLEAN] = Field(
+        False,
+        description="true: which of several next hops an IPv6 packet takes is decided by its addresses and flow label, "
+        "when that is not 0, instead of its 5-tuple; ICMPv6 errors then do not follow their flow",
+    )
+    hash_by_device: Annotated[bool, rules.BOOLEAN] = Field(
+        False,
+        description="true: where a device gives a hash (RSS), that decides about whole TCP and UDP packets; ICMP errors "
+        "and `route hash` then do not follow such flows, and two devices may choose differently",
+    )
     filter_counters: Annotated[int, rules.whole(0, 1 << 22)] = Field(
         4096,
         description="room for counters of filters: one a rule, one a list, three a policer, and the largest list's twice; "
@@ -136,6 +146,16 @@ class Port(Table):
     )
     policer_in: Annotated[str | None, values.POLICER_REFERENCE] = Field(
         None, description="the policer of what the port receives, behind its acl; default: none"
+    )
+    urpf: Annotated[str, rules.choice("off", "strict", "loose")] = Field(
+        "off",
+        description="unicast RPF, RFC 3704, of what the port receives; strict: a next hop of the source's route leaves "
+        "by this port; loose: the source has a route, a default route does not count",
+    )
+    ip_options: Annotated[str, rules.choice("forward", "punt", "drop")] = Field(
+        "forward",
+        description="what becomes of received IPv4 packets with options; punt: to the host stack, "
+        "which forwards nothing",
     )
     description: Annotated[str, rules.DESCRIPTION] = Field("", description="shown by `port show`")
 

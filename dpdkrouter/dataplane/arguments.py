@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.config.numa import ROOT, free_pages_by_node, home, workers_by_node
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.config.runtime import MIB
+from fastpath.flows import BY_DEVICE, BY_LABEL
 from fastpath.reasons import PuntClass
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ def bgp_peers(config: Config) -> list[tuple[bytes, int]]:
 
 
 IDLE = {"poll": 0, "sleep": 1, "interrupt": 2}  # as fastpath/state.pxd has them
+
+
+def hashing(config: Config) -> int:
+    """What decides about flows over several next hops, as bits of fastpath.flows."""
+    return BY_LABEL * config.fastpath.hash_flow_label | BY_DEVICE * config.fastpath.hash_by_device
 
 
 def idle(config: Config) -> int:

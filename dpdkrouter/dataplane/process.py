@@ -25,6 +25,7 @@ from dpdkrouter.dataplane.arguments import (
     data_room_bytes,
     eal_arguments,
     frame_mtu,
+    hashing,
     idle,
     mbuf_count,
     memory_node,
@@ -134,6 +135,7 @@ class FastPath:
             data_room_bytes(config),
             idle(config),
         )
+        self._router.hash_flows(hashing(config))
         self._router.police_punts(punt_rates(config))
         self._router.set_peers(bgp_peers(config))
         nodes = nodes_of(config.fastpath.lcores)
@@ -141,8 +143,9 @@ class FastPath:
         for port in config.ports:
             if port.parent is not None:
                 numbers[port.name] = self._open_sub_interface(port, numbers)
-                continue
-            numbers[port.name] = self._open_port(port, nodes)
+            else:
+                numbers[port.name] = self._open_port(port, nodes)
+            self._router.set_checks(numbers[port.name], port.urpf, port.ip_options)
 
     def _open_port(self, port: Port, nodes: Mapping[int, int]) -> int:
         names = [device.name for device in port.devices]

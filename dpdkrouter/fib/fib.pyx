@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 from dpdkrouter.fib.rules cimport home4, home6, is_prefix4, is_prefix6, mask4, mask_hi, mask_lo, rule6
 from dpdkrouter.fib.writer cimport (FULL_EXTENDED, FULL_ROUTES4, FULL_ROUTES6, FULL_TRIE, INSERTED, OUTCOMES, REPLACED,
                                     UNCHANGED, WITHDRAWN, Writer)
-from fastpath.atomic cimport dr_store_relaxed_64, dr_store_release_64
+from fastpath.atomic cimport dr_store_relaxed_64, dr_store_release_32, dr_store_release_64
 from fastpath.layout cimport (DR_NAME, DR_ROUTE_MAGIC, DR_ROUTE_VERSION, DR_SOURCE_STALE, dr_part, dr_route_header,
                               dr_rule4)
 from fastpath.segment cimport Mapping
@@ -423,12 +423,19 @@ cdef class Fib(Writer):
         """Record port `index` as an Interface, or None: not configured."""
         self._change(self.hops.interface_set, index, value)
 
+    def default_group_set(self, int family, uint32_t group) -> None:
+        """Which group is the default route's alone, so that loose uRPF knows that route; 0: none."""
+        if family not in (4, 6) or group and not self.hops.in_use(group):
+            raise ValueError(f"default route's group {group} of family {family}: not in use")
+        dr_store_release_32(&self.header.default_group[family == 6], group)
+
     # -- for carry.py --
 
     def restore_groups(self, Fib old) -> None:
         """Take over another segment's adjacencies and groups under the same numbers."""
         self.begin()
         self.hops.copy_from(old.hops)
+        memcpy(self.header.default_group, old.header.default_group, sizeof(old.header.default_group))
         self.derive()
         self.end()
 

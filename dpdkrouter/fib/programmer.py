@@ -7,6 +7,9 @@ backup; the repair thread (repair.pyx) does the same at once, and `catch_up` the
 restart it adopts what the segment has: groups and adjacencies keep their ids, and
 packets go on.
 
+A default route's group is its own, whatever other routes have its hop set: by it the fast path knows that route (loose
+uRPF). It stands under minus the family where others stand under their hop set.
+
 Called by the control process, on its one thread.
 """
 
@@ -68,6 +71,8 @@ class Programmer:
         self._keys: dict[int, tuple[Key, ...]] = {}  # hop set -> where it is in _users
         # Groups of the former control process; several hop sets may come down to the same members.
         self._orphans: defaultdict[tuple[Member, ...], list[int]] = defaultdict(list)
+        self._defaults: dict[int, int] = {}  # minus the family -> hop set of its default route
+        self._kept: dict[int, int] = {}  # minus the family -> its default route's group, of the former control process
         self.refused: dict[str, int] = {}  # routes refused, by reason; retries.py takes off what has found room since
         self._short: set[int] = set()  # hop sets whose group could not be made or rewritten
         self._adopt()
@@ -79,7 +84,10 @@ class Programmer:
                 self._neighbours[adjacency.port, adjacency.next_hop] = adjacency.dst
                 self._sources.setdefault(adjacency.port, adjacency.src)
             self._mtus.setdefault(adjacency.port, adjacency.mtu)
+        self._kept = {-family: group for family in (4, 6) if (group := self._fib.reader.default_group(family))}
         for group in self._fib.reader.groups():
+            if group in self._kept.values():
+                continue
             self._orphans[self._fib.group_members(group)].append(group)
 
     @property
@@ -151,6 +159,7 @@ class Programmer:
 
     def _wanted(self, hopset: int) -> tuple[dict[Key, int], dict[Key, int]]:
         """Members of a hop set's group and its backup: of those that can be used, or else of those that there are."""
+        hopset = self._defaults.get(hopset, hopset)
         first = self._next_hops.members(hopset)
         second = self._next_hops.backup(hopset)
         hops = self._hops(first)
@@ -179,7 +188,7 @@ class Programmer:
             hops, others = self._wanted(hopset)
             wanted, backup = self._members(hops), self._backup(others)
             group = self._group_of.get(hopset, 0)
-            orphans = self._orphans.get(wanted) if not group else None
+            orphans = self._orphans.get(wanted) if not group and hopset > 0 else None
             if orphans:
                 # also when its members are right already: a repair may have pointed it elsewhere before we died
                 group = self._group_of[hopset] = orphans.pop()
@@ -187,6 +196,8 @@ class Programmer:
                 self._fib.group_update(group, wanted, backup)
             else:
                 self._group_of[hopset] = self._fib.group_create(wanted, backup)
+            if hopset < 0:
+                self._fib.default_group_set(-hopset, self._group_of[hopset])
             self._short.discard(hopset)
         except TableFullError as error:
             if hopset not in self._short:
@@ -195,7 +206,8 @@ class Programmer:
 
     def _register(self, hopset: int) -> None:
         """Have the hop set's group follow each of its next hops."""
-        keys = (*self._hops(self._next_hops.members(hopset)), *self._hops(self._next_hops.backup(hopset)))
+        behind = self._defaults.get(hopset, hopset)
+        keys = (*self._hops(self._next_hops.members(behind)), *self._hops(self._next_hops.backup(behind)))
         for key in keys:
             self._users[key].add(hopset)
         self._unregister(hopset, set(keys))
@@ -227,6 +239,9 @@ class Programmer:
         for hopset in round_.changed:
             if hopset in self._group_of:
                 self._set_group(hopset)
+        for own, hopset in self._defaults.items():
+            if hopset in round_.changed:
+                self._set_group(own)
         for family in (4, 6):
             part = round_.delta.family(family)
             if len(part):
@@ -244,7 +259,32 @@ class Programmer:
             groups = array("H", [group_of[hopset] for hopset in part.hopset])
         except KeyError:
             part, groups = self._without_group(family, part)
+        at = part.lengths.find(0)
+        if at >= 0:
+            groups[at] = self._default_group(-family, part.hopset[at])
         self._note(self._fib.apply(family, part.prefixes, part.lengths, groups, part.source))
+        if at >= 0 and not groups[at]:
+            self._release_default(-family)
+
+    def _default_group(self, own: int, hopset: int) -> int:
+        """The group for a default route that has this hop set now; without room for one of its own the hop set's."""
+        if not self._group_of.get(hopset, 0):
+            return 0
+        self._defaults[own] = hopset
+        if own in self._kept:
+            self._group_of[own] = self._kept.pop(own)
+        self._set_group(own)
+        return self._group_of.get(own) or self._group_of[hopset]
+
+    def _release_default(self, own: int) -> None:
+        """The family has no default route any more."""
+        self._defaults.pop(own, None)
+        self._unregister(own)
+        self._short.discard(own)
+        group = self._group_of.pop(own, 0) or self._kept.pop(own, 0)
+        if group:
+            self._fib.default_group_set(-own, 0)
+            self._fib.group_release(group)
 
     def _without_group(self, family: int, part: FamilyDelta) -> tuple[FamilyDelta, array[int]]:
         """Routes whose hop set found no group are refused: withdrawn, so that nothing older stays in their place."""
@@ -269,10 +309,14 @@ class Programmer:
         """The group of a hop set; 0: none."""
         return self._group_of.get(hopset, 0)
 
-    def groups_for(self, hopsets: Iterable[int]) -> array[int]:
-        """The group of each, as Fib.apply takes them."""
+    def groups_for(self, family: int, lengths: bytes, hopsets: Iterable[int]) -> array[int]:
+        """The group of each route, as Fib.apply takes them."""
         group_of = self._group_of
-        return array("H", [group_of.get(hopset, 0) for hopset in hopsets])
+        groups = array("H", [group_of.get(hopset, 0) for hopset in hopsets])
+        at = lengths.find(0)
+        if at >= 0:
+            groups[at] = group_of.get(-family) or groups[at]
+        return groups
 
     def group_is_right(self, hopset: int) -> bool:
         """Whether the group has the members that the hop set comes down to, or the hop set is gone."""
@@ -308,6 +352,8 @@ class Programmer:
             for group in groups:
                 self._fib.group_release(group)
         self._orphans.clear()
+        for own in list(self._kept):
+            self._release_default(own)
         used = {member.adjacency for group in self._fib.reader.groups() for member in self._fib.group_members(group)}
         for key, index in list(self._adjacencies.items()):
             if index not in used and key not in self._users:

@@ -119,6 +119,10 @@ cdef class FibReader:
     def heartbeat_ns(self) -> int:
         return dr_load_acquire_64(&self.header.heartbeat_ns)
 
+    def default_group(self, int family) -> int:
+        """The group that the family's default route alone has; 0: none."""
+        return dr_load_acquire_32(&self.header.default_group[family == 6])
+
     @property
     def writer_pid(self) -> int:
         """Process that writes the segment; 0: nobody does, or it is gone."""

@@ -22,6 +22,7 @@ class Header:
     name: str
     heartbeat_age_s: float  # since the host thread's last sign of life; inf: none yet
     ready: bool  # ports are up and workers run
+    hashing: int  # of flows over next hops: bits of fastpath.flows
 
 
 @dataclass(frozen=True, slots=True)

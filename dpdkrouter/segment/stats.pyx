@@ -110,7 +110,8 @@ cdef class StatsReader:
             pid=h.pid, alive=h.pid != 0 and runs(h.pid, h.pid_start), simd=text(h.simd, sizeof(h.simd)),
             dpdk=text(h.dpdk, sizeof(h.dpdk)), build_id=text(h.build_id, sizeof(h.build_id)), tsc_hz=h.tsc_hz,
             started_ns=h.started_ns, lcores=self.lcore_slots(), ports=self.port_slots(),
-            name=text(h.name, sizeof(h.name)), heartbeat_age_s=age, ready=dr_load_acquire_64(&h.ready) != 0)
+            name=text(h.name, sizeof(h.name)), heartbeat_age_s=age, ready=dr_load_acquire_64(&h.ready) != 0,
+            hashing=h.hashing)
 
     cdef uint32_t lcore_slots(self) noexcept:
         cdef uint32_t used = self.stats.header.lcores

@@ -15,7 +15,7 @@
 
 #define DR_ROUTE_MAGIC 0x3154554f52445244ULL /* "DRDROUT1" in memory order */
 #define DR_STATS_MAGIC 0x3154415453445244ULL /* "DRDSTAT1" */
-#define DR_ROUTE_VERSION 2u
+#define DR_ROUTE_VERSION 3u
 #define DR_STATS_VERSION 7u
 
 #define DR_LINE 64
@@ -67,6 +67,7 @@ struct dr_route_header {
     _Alignas(DR_LINE) uint64_t heartbeat_ns;  /* CLOCK_MONOTONIC, about once a second */
     uint64_t writer_pid, writer_start;        /* start time in clock ticks, /proc/PID/stat field 22 */
     uint64_t superseded;                      /* 1: another file has this one's name; attach that */
+    _Alignas(DR_LINE) uint32_t default_group[2]; /* IPv4, IPv6: the group that the default route alone has; 0: none */
 };
 static_assert(sizeof(struct dr_route_header) <= 4096, "the header fits its page");
 
@@ -273,7 +274,7 @@ struct dr_stats_header {
     uint64_t ready;                          /* 1: ports are up and workers run */
     uint64_t filter_generation;              /* odd while filter[] changes */
     uint32_t filter_counters;                /* dr_filter_counter of each lcore, behind struct dr_stats; a multiple of 4 */
-    uint32_t reserved;
+    uint32_t hashing;                        /* of flows: HASH_ bits of fastpath/stages/flow.pxd */
 };
 static_assert(sizeof(struct dr_stats_header) <= 4096, "the header fits its page");
 

@@ -17,7 +17,8 @@ from fastpath.filters cimport (ACTION_DENY, KEY4_UPPER, KEY6_UPPER, KEY_PROTOCOL
 from fastpath.layout cimport dr_filter_counter
 from fastpath.reasons cimport DropReason
 from fastpath.stages.keys cimport UPPER_ICMPV6, key4, key6
-from fastpath.state cimport ETHER, KIND_RECEIVED, VERDICT_OK, burst, lanes, to_slow, worker
+from fastpath.stages.parse cimport move_lane
+from fastpath.state cimport ETHER, VERDICT_OK, burst, lanes, to_slow, worker
 
 cdef enum:
     ND_SOLICITATION = 135        # RFC 4861 4.3, 4.4
@@ -106,23 +107,13 @@ cdef inline uint32_t filter_family(worker *w, burst *b, lanes *v, uint32_t n, bi
         if verdict != VERDICT_OK:
             to_slow(b, v.pkt[i], verdict)
             continue
-        v.pkt[k] = v.pkt[i]
-        v.frame[k] = v.frame[i]
-        v.length[k] = v.length[i]
-        v.hop[k] = v.hop[i]
-        if ipv6:
-            b.hi6[k] = b.hi6[i]
-            b.lo6[k] = b.lo6[i]
-        else:
-            b.dst4[k] = b.dst4[i]
+        move_lane(b, v, k, i, ipv6)
         k += 1
     return k
 
 
 cdef inline void filter_received(worker *w, burst *b) noexcept nogil:
     """A parsed burst of a port that has filters."""
-    if b.kind != KIND_RECEIVED:
-        return
     if b.n4:
         b.n4 = filter_family(w, b, b.p4, b.n4, False)
     if b.n6:

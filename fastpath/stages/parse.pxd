@@ -73,6 +73,18 @@ cdef inline void copy_one(lanes *to, uint32_t k, const lanes *source, uint32_t i
     to.length[k] = source.length[i]
 
 
+cdef inline void move_lane(burst *b, lanes *v, uint32_t k, uint32_t i, bint ipv6) noexcept nogil:
+    """What the later stages need of packet i of v, to k, when those between are taken out."""
+    copy_one(v, k, v, i)
+    v.hop[k] = v.hop[i]
+    if ipv6:
+        b.hi6[k] = b.hi6[i]
+        b.lo6[k] = b.lo6[i]
+    else:
+        b.dst4[k] = b.dst4[i]
+        b.rest[k] = b.rest[i]
+
+
 cdef inline uint32_t take4(worker *w, burst *b, uint32_t n, uint64_t mac) noexcept nogil:
     """The usual IPv4 packets among rx[0..n) to v4; returns how many others are left, at the front of rx.
 

@@ -15,12 +15,16 @@ cdef inline bint link_local6(uint64_t hi) noexcept nogil:
     return hi >> 54 == 0x3FA     # fe80::/10
 
 
+cdef inline bint mapped6(uint64_t hi, uint64_t lo) noexcept nogil:
+    return hi == 0 and lo >> 32 == 0xFFFF    # ::ffff:0:0/96
+
+
 cdef inline uint16_t addresses6(const uint8_t *ip, uint32_t in_first, bint group) noexcept nogil:
     cdef uint64_t src_hi = dr_get_be64(ip + 8)
     cdef uint64_t src_lo = dr_get_be64(ip + 16)
     cdef uint64_t dst_hi = dr_get_be64(ip + 24)
     cdef uint64_t dst_lo = dr_get_be64(ip + 32)
-    if src_hi >> 56 == 0xFF or (src_hi == 0 and src_lo == 1):
+    if src_hi >> 56 == 0xFF or (src_hi == 0 and src_lo == 1) or mapped6(src_hi, src_lo):
         return DropReason.ipv6_source
     if dst_hi >> 56 == 0xFF:
         # ff02::/16 is ours to hear; no other multicast is routed here (RFC 4291 2.7)
@@ -28,7 +32,8 @@ cdef inline uint16_t addresses6(const uint8_t *ip, uint32_t in_first, bint group
     if src_hi == 0 and src_lo == 0:
         # RFC 4291 2.5.2: the unspecified address is never forwarded; ND's own use of it is multicast
         return DropReason.ipv6_source
-    if dst_hi == 0 and dst_lo <= 1:
+    # RFC 6890: an IPv4 address within a host's own API is none on the wire
+    if (dst_hi == 0 and dst_lo <= 1) or mapped6(dst_hi, dst_lo):
         return DropReason.ipv6_destination
     if group:
         return DropReason.mac_mismatch

@@ -1,14 +1,14 @@
 """A packet's way after reception, the same for workers and the host thread:
 
-    parse -> (filter) -> lookup -> choose -> rewrite -> transmit
-      `---------`----------`---------------------`----> dispose: drop, ICMP error, punt
+    parse -> (sources, filters, options) -> lookup -> choose -> rewrite -> transmit
+      `---------------`------------------------`---------------------`----> dispose: drop, ICMP error, punt
 """
 from libc.stdint cimport uint32_t, uint64_t
 from fastpath.lookup4 cimport lookup4_fetched
 from fastpath.lookup6 cimport lookup6_fetched
 from fastpath.stages.choose cimport choose
 from fastpath.stages.dispose cimport dispose
-from fastpath.stages.filter cimport filter_received
+from fastpath.stages.ingress cimport check_received
 from fastpath.stages.parse cimport gather, parse
 from fastpath.stages.profile cimport (STAGE_CHOOSE, STAGE_DISPOSE, STAGE_FILTER, STAGE_LOOKUP4, STAGE_LOOKUP6,
                                       STAGE_PARSE, STAGE_REWRITE, lap)
@@ -21,8 +21,8 @@ cdef inline uint32_t route(worker *w, burst *b) noexcept nogil:
     cdef uint32_t forwarded = 0
     parse(w, b)
     lap(w, STAGE_PARSE)
-    if w.router.filtered >> b.port & 1:
-        filter_received(w, b)
+    if w.router.checked >> b.port & 1:
+        check_received(w, b)
         lap(w, STAGE_FILTER)
     if b.n4:
         lookup4_fetched(&w.t, b.dst4, b.group, b.n4)

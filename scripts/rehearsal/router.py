@@ -115,10 +115,6 @@ class Page:
         """By how much the sum has grown."""
         return self.all(series) - before.all(series)
 
-    def ports(self) -> dict[str, Mapping[str, int]]:
-        """The series of ports."""
-        return {name: samples for name, samples in self.series.items() if name.startswith("port_")}
-
     def lcore(self, lcore: int) -> tuple[int, int]:
         """What a lcore received, and the sum of what it forwarded, punted and dropped."""
         kinds = ("forwarded", "punted", "dropped")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from scapy.layers.inet import IP
+from scapy.layers.inet import IP, IPOption_NOP
 from scapy.layers.l2 import ARP
 
 from dpdkrouter.segment import DropReason
@@ -43,10 +43,17 @@ def damaged(frame: bytes, at: int, value: int | bytes, *, sum4: bool = False) ->
 
 
 GOOD4, GOOD6 = to(4, 1), to(6, 1)
-# What port 0 has then, and the tables for it.
+FOREIGN = [
+    frame4(0, udp4("198.18.1.7", src="203.0.113.9")),
+    frame6(0, udp6("2001:db8:18:1::7", src="2001:db8:ffff::9")),
+]
+# What port 0 has then, the tables for it, and the two frames that are dropped for it.
 FILTERS = {
-    "acl_deny": (('acl_in = "none"',), '[[acl]]\nname = "none"\n'),
-    "policed": (('policer_in = "small"',), '[[policer]]\nname = "small"\ncir = 1\ncbs = 30\n'),
+    "urpf_strict": (('urpf = "strict"',), "", FOREIGN),
+    "urpf_loose": (('urpf = "loose"',), "", FOREIGN),
+    "ipv4_options": (('ip_options = "drop"',), "", [to(4, port, options=[IPOption_NOP()]) for port in (1, 2)]),
+    "acl_deny": (('acl_in = "none"',), '[[acl]]\nname = "none"\n', [GOOD4, GOOD6]),
+    "policed": (('policer_in = "small"',), '[[policer]]\nname = "small"\ncir = 1\ncbs = 30\n', [GOOD4, GOOD6]),
 }
 CASES: dict[str, list[bytes]] = {
     "mac_mismatch": [
@@ -71,8 +78,10 @@ CASES: dict[str, list[bytes]] = {
     "ipv6_truncated": [GOOD6[: 14 + n] for n in (0, 1, 39)],
     "ipv6_version": [damaged(GOOD6, 0, first) for first in (0x00, 0x40, 0x50, 0x70)],
     "ipv6_payload_length": [damaged(GOOD6, 4, struct.pack(">H", n)) for n in (len(GOOD6) - 53, 65535)],
-    "ipv6_source": [frame6(0, udp6("2001:db8:18:1::7", src=src)) for src in ("::", "::1", "ff02::1", "ff0e::1")],
-    "ipv6_destination": [frame6(0, udp6(dst)) for dst in ("::", "::1")],
+    "ipv6_source": [
+        frame6(0, udp6("2001:db8:18:1::7", src=src)) for src in ("::", "::1", "ff02::1", "ff0e::1", "::ffff:198.18.0.5")
+    ],
+    "ipv6_destination": [frame6(0, udp6(dst)) for dst in ("::", "::1", "::ffff:198.18.1.7")],
     "ipv6_multicast": [frame6(0, udp6(dst)) for dst in ("ff01::1", "ff05::2", "ff0e::1")],
     "ipv6_link_local": [
         frame6(0, udp6("2001:db8:18:1::7", src="fe80::9")),
@@ -113,8 +122,8 @@ def test_drop(plane: Plane, tmp_path: Path, reason: str) -> None:
         result = capture.run("drop", tmp_path, [GOOD4[:13], GOOD6[:1], GOOD4[:12] + b"\x81\0\0"])
         alone(result.moved, reason, 3)
     elif reason in FILTERS:
-        filters, tables = FILTERS[reason]
-        alone(capture.run("drop", tmp_path, [GOOD4, GOOD6], filters=filters, tables=tables).moved, reason, 2)
+        filters, tables, frames = FILTERS[reason]
+        alone(capture.run("drop", tmp_path, frames, filters=filters, tables=tables).moved, reason, 2)
     else:
         frames = CASES[reason]
         alone(plane.send(0, frames).moved, reason, len(frames))

@@ -98,6 +98,18 @@ class LinuxRouter:
                 self._router.run("ip", "route", "add", kind, prefix)
         self._router.address("near1", f"198.19.{Special.BROADCAST}.1/24")
 
+    def set_rp_filter(self, port: int, value: int) -> None:
+        """0: off, 1: strict, 2: loose; IPv4 alone has it."""
+        self._router.sysctl(f"net.ipv4.conf.near{port}.rp_filter", value)
+
+    def add_route(self, prefix: str, *ports: int) -> None:
+        """By the far ends of these ports."""
+        hops = [word for port in ports for word in ("nexthop", "via", f"10.0.{port}.9", "dev", f"near{port}")]
+        self._router.run("ip", "route", "add", prefix, *hops)
+
+    def delete_route(self, prefix: str) -> None:
+        self._router.run("ip", "route", "del", prefix)
+
     def exchange(self, port: int, frame: bytes) -> list[tuple[int, bytes]]:
         """Send one frame into a port; what came out because of it, as (port, frame)."""
         for raw in self._far:

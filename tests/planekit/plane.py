@@ -49,15 +49,20 @@ class Plane:
         hugepages: bool = True,
         whole: bool = False,
         subs: tuple[tuple[int, int, int], ...] = (),
+        hashing: tuple[str, ...] = (),
+        wire_mtu: int = 0,
         filters: tuple[str, ...] = (),
         tables: str = "",
     ) -> None:
         """whole: devices of one queue that pass IPv4 fragments as they are, and tags within the frame. subs: parent,
-        outer VLAN or 0, and VLAN of the ports after those of `mtus`. filters, tables: as Settings has them."""
+        outer VLAN or 0, and VLAN of the ports after those of `mtus`. hashing, filters, tables: as Settings has them.
+        wire_mtu: of the wires and twins; 0: what the ports need."""
         self._stack = ExitStack()
         self._mtus = mtus + (1500,) * len(subs)
         self._line = [*range(len(mtus)), *(parent for parent, _, _ in subs)]  # the wire of each port
-        self.wires = Wires(name, len(mtus), subs=len(subs))
+        widest = max(mtus)
+        wire_mtu = wire_mtu or (widest + 100 if widest > 1500 else 1500)
+        self.wires = Wires(name, len(mtus), wire_mtu, subs=len(subs))
         devices = tuple(
             self.wires.whole_device(port) if whole else self.wires.device(port, f"qpairs={port + 1}")
             for port in range(len(mtus))
@@ -70,6 +75,7 @@ class Plane:
             mtus=self._mtus,
             hugepages=hugepages,
             subs=subs,
+            hashing=hashing,
             addresses=ADDRESSES,
             filters=filters,
             tables=PEERS + tables,

@@ -64,6 +64,7 @@ class Settings:
     hugepages: bool = True
     simd: str = "auto"
     idle: str = "auto"
+    hashing: tuple[str, ...] = ()  # keys of [fastpath] that are true
     eal_args: tuple[str, ...] = ()
     mtus: tuple[int, ...] = field(default=())
     polled_by: tuple[tuple[int, ...], ...] = ()  # lcores of port0, port1, ...
@@ -90,6 +91,7 @@ class Settings:
             f'simd = "{self.simd}"',
             f'idle = "{self.idle}"',
             f"eal_args = {quoted(self.eal_args)}",
+            *(f"{key} = true" for key in self.hashing),
         ]
         for number, device in enumerate(self.devices):
             mtu = self.mtus[number] if self.mtus else 1500

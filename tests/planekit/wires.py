@@ -117,7 +117,8 @@ class Wires:
 
     def device(self, port: int, arguments: str = "") -> str:
         """The configuration's name of a port's device."""
-        return f"net_af_packet{port},iface=near{port}" + (f",{arguments}" if arguments else "")
+        rooms = ",blocksz=36864,framesz=9216,framecnt=256" if self._mtu > 1500 else ""
+        return f"net_af_packet{port},iface=near{port}{rooms}" + (f",{arguments}" if arguments else "")
 
     def whole_device(self, port: int) -> str:
         """A device that gives frames as they are: net_af_packet's fan-out group reassembles IPv4 fragments."""

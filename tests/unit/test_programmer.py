@@ -6,13 +6,17 @@ import os
 import select
 import socket
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
-from dpdkrouter.fib import Action, Fib
+from dpdkrouter.audit import Audit
+from dpdkrouter.fib import Action, Fib, Member
 from dpdkrouter.fib.programmer import Programmer
+from dpdkrouter.fib.records import TableFullError
 from dpdkrouter.fib.repair import Repair
 from dpdkrouter.rib.attributes import Attributes, Kind
 from dpdkrouter.rib.enums import Source
@@ -228,3 +232,114 @@ def test_repaired_groups_get_the_members_that_they_have_now(backed: Router) -> N
     repair.close()
     assert backed.fib.repaired_groups() == []
     assert backed.at("10.0.0.1") == [(Action.FORWARD, 0, PEER)]
+
+
+# ---- default routes
+
+
+def default_of(router: Router, family: int = 4) -> tuple[int, int]:
+    """The group that the header names, and that which an address of no other route has."""
+    address = ip_address("203.0.113.1" if family == 4 else "2001:db8:ffff::1")
+    return router.fib.reader.default_group(family), router.fib.reader.lookup(address).group
+
+
+def test_a_default_route_has_a_group_of_its_own(router: Router) -> None:
+    router.learn("10.0.0.0/8")
+    before = router.fib.reader.use()["groups"].used
+    router.learn("0.0.0.0/0")
+    named, group = default_of(router)
+    assert named == group != 0
+    assert group != router.fib.reader.lookup(ip_address("10.0.0.1")).group, "though by the same next hop"
+    assert router.at("203.0.113.1") == router.at("10.0.0.1") == [(Action.RESOLVE, 0, bytes(6))]
+    withdraw(router.rib, router.peer, "0.0.0.0/0")
+    router.settle()
+    assert default_of(router) == (0, 0)
+    assert router.fib.reader.use()["groups"].used == before
+
+
+def test_each_family_has_its_default_route(router: Router) -> None:
+    announce(router.rib, router.static, Attributes(kind=Kind.BLACKHOLE), "::/0")
+    announce(router.rib, router.static, Attributes(kind=Kind.BLACKHOLE), "0.0.0.0/0")
+    router.settle()
+    groups = [default_of(router, family) for family in (4, 6)]
+    assert all(named == group != 0 for named, group in groups)
+    assert groups[0] != groups[1]
+
+
+def test_a_default_route_that_moves_keeps_its_group(router: Router) -> None:
+    announce(router.rib, router.static, via(FIRST), "0.0.0.0/0")
+    router.settle()
+    named, group = default_of(router)
+    announce(router.rib, router.static, via(SECOND), "0.0.0.0/0")
+    router.settle()
+    assert default_of(router) == (named, group)
+    assert router.at("203.0.113.1") == [(Action.RESOLVE, 1, bytes(6))]
+
+
+def test_a_default_route_follows_its_next_hops(backed: Router) -> None:
+    announce(backed.rib, backed.static, via(FIRST, SECOND), "0.0.0.0/0")
+    backed.settle()
+    backed.programmer.set_neighbour(0, ip_address(FIRST), None)
+    assert backed.at("203.0.113.1") == [(Action.FORWARD, 1, PEER)]
+    backed.programmer.set_neighbour(0, ip_address(FIRST), OTHER)
+    withdraw(backed.rib, backed.connected, "198.51.100.0/24")
+    backed.settle()
+    assert backed.at("203.0.113.1") == [(Action.FORWARD, 0, OTHER)]
+    assert all(map(backed.programmer.group_is_right, backed.programmer.hopsets()))
+
+
+def test_an_audit_knows_the_default_route_s_group(router: Router) -> None:
+    router.learn("0.0.0.0/0", "10.0.0.0/8")
+    audit = Audit(router.rib, router.programmer, router.fib)
+    list(audit.steps())
+    assert (audit.result().differences, audit.first) == (0, [])
+
+
+def test_a_returning_control_process_keeps_the_default_route_s_group(path: Path) -> None:
+    first = Router(path)
+    first.learn("10.0.0.0/8", "0.0.0.0/0")
+    named, group = default_of(first)
+    first.fib.mark_stale(Source.EBGP)
+    first.fib.close()
+    second = Router(path)
+    second.learn("0.0.0.0/0", "10.0.0.0/8")
+    assert default_of(second) == (named, group)
+    second.programmer.sweep([Source.EBGP])
+    second.programmer.release_orphans()
+    assert default_of(second) == (named, group)
+    second.fib.close()
+    third = Router(path)
+    third.fib.mark_stale(Source.EBGP)
+    third.programmer.sweep([Source.EBGP])
+    third.programmer.release_orphans()
+    assert default_of(third) == (0, 0), "nobody has said it again"
+    third.fib.close()
+
+
+def test_without_room_a_default_route_shares_a_group(path: Path) -> None:
+    router = Router(path)
+    router.learn("10.0.0.0/8")
+    taken = []
+    with suppress(TableFullError):
+        while True:
+            taken.append(router.fib.group_create([Member(1)]))
+    router.learn("0.0.0.0/0")
+    shared = router.fib.reader.lookup(ip_address("10.0.0.1")).group
+    assert default_of(router) == (0, shared), "forwarding comes first"
+    router.fib.group_release(taken.pop())
+    list(Audit(router.rib, router.programmer, router.fib, repair=True).again())
+    named, group = default_of(router)
+    assert named == group != shared
+    router.fib.close()
+
+
+def test_other_limits_carry_the_default_route_s_group_over(path: Path) -> None:
+    router = Router(path)
+    router.learn("0.0.0.0/0")
+    named = default_of(router)
+    router.fib.close()
+    larger = Fib.open(path, replace(SMALL, max_groups=SMALL.max_groups + 1), "programmer")
+    assert larger.reader.default_group(4) == larger.reader.lookup(ip_address("203.0.113.1")).group == named[0]
+    with pytest.raises(ValueError, match="not in use"):
+        larger.default_group_set(4, SMALL.max_groups)
+    larger.close()

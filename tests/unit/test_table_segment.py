@@ -124,7 +124,7 @@ def test_another_version_is_refused_and_both_are_named(fib: Fib, path: Path) -> 
     fib.close()
     write(path, 8, struct.pack("=I", 7))
     for attach in (Fib.attach, FibReader.open):
-        with pytest.raises(SegmentVersionError, match="layout version 7, this program has version 2"):
+        with pytest.raises(SegmentVersionError, match="layout version 7, this program has version 3"):
             attach(path)
 
 
