@@ -63,7 +63,8 @@ BOND = (
     "modprobe bonding max_bonds=0",
     "modprobe 8021q",
     f"ip link add bond0 address {THEIRS} type bond mode 802.3ad lacp_rate fast miimon 50 xmit_hash_policy layer3+4",
-    "for end in m0 m1; do ip link set $end down; ip link set $end master bond0; done",
+    # net_tap changes flags by reading and writing all of them: it may put UP back that was just taken away
+    "for end in m0 m1; do until ip link set $end down && ip link set $end master bond0; do sleep 0.2; done; done",
     "ip link set bond0 up",
     "ip link add link bond0 name bond0.7 type vlan id 7",
     "ip link set bond0.7 up",
