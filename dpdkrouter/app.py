@@ -362,6 +362,8 @@ class Control:
                 self._links[number] = port.link_up
                 self.host.link(number, port.link_up)
                 changed = True
+            if port.members:
+                self.host.members(number, port.members)
         if changed:
             self.refresh_connected()
             self.refresh_neighbours()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dpdkrouter.errors import HostError
 from dpdkrouter.fib.records import Interface
 from dpdkrouter.host import sysctls
+from dpdkrouter.host.announce import Announcer
 from dpdkrouter.host.duplicates import Duplicates, Own
 from dpdkrouter.host.neighbours import Neighbours
 from dpdkrouter.host.plan import Twin, link_local
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dpdkrouter.config.schema import Config
     from dpdkrouter.fib.programmer import Programmer
     from dpdkrouter.rib.nexthops import NextHops
-    from dpdkrouter.segment import PortState
+    from dpdkrouter.segment import MemberState, PortState
 
 log = logging.getLogger("control.host")
 
@@ -46,6 +47,9 @@ class HostStack:
         self._taps = Taps(config.router.namespace)
         self._kernel: Neighbours | None = None
         self._duplicates = Duplicates(config.router.namespace)
+        self._announcer = Announcer(config.router.namespace)
+        self._own: list[Own] = []
+        self._in_use_of: dict[int, str] = {}  # the member by which an active-backup bond sends
         self._started = asyncio.Event()
         self._managed: set[tuple[int, Address]] = set()
         self.neighbours: dict[tuple[int, Address], bytes] = {
@@ -65,6 +69,7 @@ class HostStack:
         if self._kernel is not None:
             self._kernel.close()
         self._duplicates.close()
+        self._announcer.close()
         self._taps.close()
 
     # ---- the fast path
@@ -80,9 +85,10 @@ class HostStack:
             self._programmer.set_interface(number, self._interface(number, state.mac))
         for line in await asyncio.to_thread(self._taps.apply, twins):
             log.info("%s", line)
-        own = [Own(one.name, one.mac, (*(a.ip for a in one.addresses), link_local(one.mac).ip)) for one in twins]
+        self._own = [Own(one.name, one.mac, (*(a.ip for a in one.addresses), link_local(one.mac).ip)) for one in twins]
         await asyncio.to_thread(self._duplicates.open)
-        self._duplicates.watch(own)
+        await asyncio.to_thread(self._announcer.open)
+        self._duplicates.watch(self._own)
         if self._kernel is None:
             await self._follow_kernel()
         else:
@@ -140,6 +146,19 @@ class HostStack:
             self._taps.set_link(name, up)
             if up and self._kernel is not None:
                 self._kernel.verify(name)
+
+    def members(self, number: int, members: Sequence[MemberState]) -> None:
+        """A bond's members as they are now: when another one took over, the links on it are told our addresses."""
+        bond = self._config.ports[number]
+        now = next((one.device for one in members if one.active), None)
+        if bond.bond_mode != "active-backup" or now is None:
+            return
+        before, self._in_use_of[number] = self._in_use_of.get(number, now), now
+        if before != now:
+            log.info("port %s: %s took over from %s", bond.name, now, before)
+            for port, own in zip(self._config.ports, self._own, strict=True):
+                if bond.name in (port.name, port.parent):
+                    self._announcer.announce(own)
 
     # ---- neighbours
 

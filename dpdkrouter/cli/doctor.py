@@ -25,7 +25,7 @@ File = Annotated[Path | None, typer.Argument(help=f"The router's configuration; 
 def doctor(file: File = None, as_json: AsJson = False) -> None:
     """Examine this machine: what was found, why it matters, what mends it. Changes nothing; exit code: the worst state."""
     from dpdkrouter.config.load import parse
-    from dpdkrouter.doctor import hardware, memory, software
+    from dpdkrouter.doctor import bonds, hardware, memory, software
     from dpdkrouter.doctor.subject import look
     from dpdkrouter.fib.limits import Limits, segment_bytes
     from dpdkrouter.nic.kernel import Kernel
@@ -37,7 +37,7 @@ def doctor(file: File = None, as_json: AsJson = False) -> None:
         lambda c: segment_bytes(Limits(**c.table.model_dump())),
         configured=config is not None,
     )
-    for part in (software, memory, hardware):
+    for part in (software, memory, hardware, bonds):
         findings += part.examine(subject)
     state = worst(findings)
     if as_json:

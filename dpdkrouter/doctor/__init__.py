@@ -5,4 +5,5 @@ subject.py    all that is looked at, read once
 software.py   DPDK, ExaBGP, rights, namespaces
 memory.py     hugepages against what the configuration needs, hugetlbfs
 hardware.py   IOMMU, vfio, NICs, lcores
+bonds.py      members of bonds
 """

@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, IPv6
+from scapy.layers.l2 import ARP, Ether
 
 from lab.harness import Namespace, wait_for
 from lab.harness.namespace import veth_pair
@@ -36,6 +38,7 @@ bond = ["net_tap0,iface=m0,mac=02:00:00:00:04:01", "net_tap1,iface=m1,mac=02:00:
 mac = "02:00:00:00:04:00"
 addresses = ["192.0.2.1/24", "2001:db8:1::1/64"]
 """
+LINK_LOCAL = "fe80::ff:fe00:400"  # of the bond's MAC
 PINGS = 200
 GAP_S = 0.02
 MOST_LOST = 50  # a second
@@ -121,5 +124,31 @@ def test_its_addresses_answer_by_the_other_member(lab: tuple[Router, Namespace, 
     assert after.link_changes == before.link_changes, "the bond never lost its link"
     assert after.tx_packets - before.tx_packets >= PINGS - MOST_LOST
     assert answered(far, address, 20) == 20
+    metal.run("ip", "link", "set", f"m{in_use}", "up")
+    wait_for(lambda: state(router).members[in_use].link_up, 10, "the member is back")
+
+
+def test_who_takes_over_is_announced(lab: tuple[Router, Namespace, Namespace]) -> None:
+    """A switch would send to the lost member's port until it sees the bond's MAC by the other (RFC 5944 4.6)."""
+    router, metal, far = lab
+    in_use = next(i for i, member in enumerate(state(router).members) if member.active)
+    listener = RawSocket(far.name, "eth0")
+    try:
+        metal.run("ip", "link", "set", f"m{in_use}", "down")
+        seen: set[str] = set()
+
+        def announced() -> bool:
+            for frame in listener.received():
+                packet = Ether(frame)
+                if ARP in packet and packet[ARP].psrc == packet[ARP].pdst:
+                    seen.add(packet[ARP].psrc)
+                if ICMPv6ND_NA in packet and not packet[ICMPv6ND_NA].S and packet[IPv6].dst == "ff02::1":
+                    seen.add(packet[ICMPv6ND_NA].tgt)
+            assert seen == {"192.0.2.1", "2001:db8:1::1", LINK_LOCAL}, seen
+            return True
+
+        wait_for(announced, 20, "announcements")
+    finally:
+        listener.close()
     metal.run("ip", "link", "set", f"m{in_use}", "up")
     wait_for(lambda: state(router).members[in_use].link_up, 10, "the member is back")

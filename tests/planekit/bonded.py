@@ -38,9 +38,12 @@ class Bonded:
         *,
         lcores: tuple[int, ...] = (0,),
         subs: tuple[tuple[int, int, int], ...] = (),
+        idle: str = "auto",
     ) -> None:
-        """namespace: where the wire and the members are. wire: port0's interface. subs: as in Settings."""
-        settings = Settings(instance(name), (f"net_af_packet0,iface={wire}",), lcores=lcores, bonds=(bond,), subs=subs)
+        """namespace: where the wire and the members are. wire: port0's interface, or its device. subs, idle: as in
+        Settings."""
+        device = wire if "," in wire else f"net_af_packet0,iface={wire}"
+        settings = Settings(instance(name), (device,), lcores=lcores, bonds=(bond,), subs=subs, idle=idle)
         self.process = FastPathProcess(settings, folder, namespace, inside=True)
         self._ports = 2 + len(subs)
         self._stack = ExitStack()

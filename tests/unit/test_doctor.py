@@ -15,11 +15,11 @@ from dpdkrouter.bgp.launcher import EXABGP_VERSION
 from dpdkrouter.config.load import parse
 from dpdkrouter.config.paths import InstancePaths
 from dpdkrouter.config.runtime import Machine
-from dpdkrouter.doctor import hardware, memory, software
+from dpdkrouter.doctor import bonds, hardware, memory, software
 from dpdkrouter.doctor.findings import EXIT_CODES, Finding, State, worst
 from dpdkrouter.doctor.subject import Dpdk, Subject
 from dpdkrouter.nic.survey import read_facts
-from nickit import DRIVERS, MLX5, PCI, RELEASE, FakeKernel, machine
+from nickit import DRIVERS, IGB, MLX5, PCI, RELEASE, FakeKernel, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 A = "0000:01:00.0"
-PARTS = (software, memory, hardware)
+B = "0000:01:00.1"
+PARTS = (software, memory, hardware, bonds)
 TEXT = f"""\
 [fastpath]
 lcores = [2]
@@ -237,6 +238,45 @@ def test_each_member_of_a_bond_is_looked_at(kernel: FakeKernel, drivers: Path) -
         State.FAILED,
         "port wan, 0000:ff:1f.7: is not a PCI device of this machine",
     )
+
+
+@pytest.mark.parametrize(
+    ("members", "mode", "found", "mend"),
+    [
+        (f'"{A}", "{B}"', "lacp", f"port wan: {A} is net_e1000_em, {B} is net_e1000_igb", "devices of one kind"),
+        (f'"{A}", "net_tap0"', "balance", f"port wan: {A} is net_e1000_em, net_tap0 is net_tap", "devices of one kind"),
+        (f'"{A}"', "active-backup", f"port wan: a bond of {A} alone", "a second device in port.bond"),
+        (
+            '"net_af_packet0,iface=lo", "net_af_packet1,iface=v"',
+            "lacp",
+            "port wan: net_af_packet0 and net_af_packet1 never lose their link",
+            "NICs, net_tap or net_af_xdp",
+        ),
+        ('"net_pcap0,iface=lo", "net_pcap1,rx_pcap=f"', "lacp", "port wan: net_pcap0 and net_pcap1 never", "NICs"),
+        ('"net_tap0", "net_tap1"', "balance", "", ""),
+    ],
+)
+def test_bonds(kernel: FakeKernel, drivers: Path, members: str, mode: str, found: str, mend: str) -> None:
+    kernel.nic(B, IGB, group=8)
+    bonded = TEXT.replace(f'device = "{A}"', f'bond = [{members}]\nbond_mode = "{mode}"')
+    findings = list(bonds.examine(subject(kernel, drivers, bonded)))
+    if not found:
+        (well,) = findings
+        assert (well.state, well.found) == (State.OK, "port wan: balance bond of net_tap0 and net_tap1")
+        return
+    (finding,) = findings
+    assert (finding.topic, finding.state) == ("bonds", State.WARNING)
+    assert finding.found.startswith(found)
+    assert finding.mend[0].startswith(mend)
+
+
+def test_a_member_that_never_loses_its_link(kernel: FakeKernel, drivers: Path) -> None:
+    """Two findings of one bond."""
+    members = f'"{A}", "net_pcap0,iface=lo"'
+    bonded = TEXT.replace(f'device = "{A}"', f'bond = [{members}]\nbond_mode = "lacp"')
+    mixed, deaf = bad(subject(kernel, drivers, bonded))
+    assert mixed.found == f"port wan: {A} is net_e1000_em, net_pcap0 is net_pcap"
+    assert deaf.found == "port wan: net_pcap0 never loses its link"
 
 
 def test_a_port_on_a_bifurcated_driver(kernel: FakeKernel, drivers: Path) -> None:
