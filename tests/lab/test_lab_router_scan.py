@@ -38,7 +38,7 @@ for n in range(65536):
         out.sendto(b"scan", (address, 9))
     except OSError:
         pass
-    if n % 150 == 0:
+    if n % 100 == 0:
         time.sleep(0.01)
 """
 
@@ -85,7 +85,7 @@ def test_scan_of_connected_silence(hosts: tuple[Namespace, Namespace, Namespace]
             wait_for(lambda: unresolved(router) > 0, 20, "the scan")
             most, transit = 0, 0
             real = subprocess.Popen(
-                ["ip", "netns", "exec", west.name, "ping", "-i", "0.1", "-c", "50", "-W", "1", unknown],
+                ["ip", "netns", "exec", west.name, "ping", "-i", "0.1", "-c", "100", "-W", "1", unknown],
                 stdout=subprocess.PIPE,
             )
             while scan.poll() is None:
