@@ -10,7 +10,8 @@ stop, so that peers send packets for the restart time to a router that has no ta
   shutdown (RFC 4486), upon which peers keep nothing (section 4). Each peer gets FAREWELL_S for that, all together twice
   as much. A restart, which says nothing, is SIGKILL; which one it is to be, the launcher decides.
 * `teardown` sends its Cease, whatever was negotiated, unless it is an administrative reset, after which the session
-  comes back.
+  comes back, and the peer keeps our routes meanwhile. One that does no graceful restart is told that, too: stock ExaBGP
+  looks at its own OPEN only.
 
 Replaced: Capabilities._graceful, Peer.shutdown and teardown (tapcheck.py knows them). In ExaBGP's only thread.
 """
@@ -61,6 +62,11 @@ def farewell(peer: Any, deadline: float) -> None:
                 return
 
 
+def keeps_ours(peer: Any) -> bool:
+    """Whether the peer of an Established session does graceful restart."""
+    return bool(peer.proto.negotiated.received_open.capabilities.announced(Capability.CODE.GRACEFUL_RESTART))
+
+
 def install(forwarding: Forwarding, end: Callable[[Any, Exception], None]) -> None:
     """Replace ExaBGP's methods; end: ends the session of a protocol by a NOTIFICATION."""
     stock_graceful, stock_shutdown, stock_teardown = Capabilities._graceful, Peer.shutdown, Peer.teardown
@@ -81,9 +87,10 @@ def install(forwarding: Forwarding, end: Callable[[Any, Exception], None]) -> No
         stock_shutdown(peer)
 
     def teardown(peer: Any, code: int, restart: bool = True) -> None:
-        if code == ADMINISTRATIVE_RESET or not restart or peer.fsm != FSM.ESTABLISHED or peer.proto is None:
-            stock_teardown(peer, code, restart)
-        else:
+        established = peer.fsm == FSM.ESTABLISHED and peer.proto is not None
+        if established and restart and not (code == ADMINISTRATIVE_RESET and keeps_ours(peer)):
             end(peer.proto, Notify(CEASE, code))
+        else:
+            stock_teardown(peer, code, restart)
 
     Capabilities._graceful, Peer.shutdown, Peer.teardown = graceful, shutdown, teardown

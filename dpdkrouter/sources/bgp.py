@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from dpdkrouter.bgp.attributes import BgpAttributes
     from dpdkrouter.bgp.configuration import BgpPeer
-    from dpdkrouter.bgp.events import Capabilities, Event, PeerState
+    from dpdkrouter.bgp.events import Capabilities, Event
     from dpdkrouter.bgp.exports import Exports
     from dpdkrouter.bgp.limits import Limits
     from dpdkrouter.bgp.policies import PeerRules
@@ -349,17 +349,17 @@ class BgpSource:
                 continue
             if not hello.gap:
                 continue  # all that was ever said follows
-            if state is None:
-                # a helper that ExaBGP has started anew knows no peer: who answers is up
+            if state is None and hello.feed != "tap":
+                # a helper that ExaBGP has started anew knows no peer: who answers is up. The tap tells it all sessions
                 lines += self._refresh(peer, now)
-            elif state.up:
+            elif state is not None and state.up:
                 peer.up = True
                 self._identify(peer, state.capabilities)
                 # Its session may have come up while nobody was there to say it; one End-of-RIB more does no harm.
                 lines += self._end_of_rib(peer)
                 lines += self._refresh(peer, now)
             else:
-                self._was_lost(peer, state, now)
+                self._was_lost(peer, now)
         return lines
 
     def _refresh(self, peer: _Peer, now: float) -> list[str]:
@@ -374,7 +374,7 @@ class BgpSource:
         peer.expect(peer.families(), now + _learn_s(peer.settings), refreshing=True, ends=ends)
         return [commands.route_refresh(peer.settings.address, family) for family in peer.families()]
 
-    def _was_lost(self, peer: _Peer, state: PeerState, now: float) -> None:
+    def _was_lost(self, peer: _Peer, now: float) -> None:
         """A session that was not up any more after a gap."""
         if peer.up:
             self._down(peer, "went down while its messages were lost", now)

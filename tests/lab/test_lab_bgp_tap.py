@@ -173,16 +173,22 @@ def test_a_session_reset_sends_the_notification(lab: Lab) -> None:
         assert count(control) == 1
 
 
-@pytest.mark.parametrize(("subcode", "said"), [(1, [(6, 1)]), (4, [])])
-def test_teardown_says_cease_unless_it_is_a_reset(lab: Lab, subcode: int, said: list[tuple[int, int]]) -> None:
-    """Graceful restart is negotiated, with which stock ExaBGP closes any session without a word."""
-    bird = Bird(lab.peer, lab.directory, PEER, 65001, [BirdPeer(OURS, 65000, ("ipv4",))], ["10.0.0.0/8"])
+@pytest.mark.parametrize(
+    ("subcode", "graceful", "said"), [(1, "aware", [(6, 1)]), (4, "aware", []), (4, "off", [(6, 4)])]
+)
+def test_teardown_says_cease_unless_it_is_a_reset(
+    lab: Lab, subcode: int, graceful: str, said: list[tuple[int, int]]
+) -> None:
+    """We offer graceful restart, with which stock ExaBGP closes any session without a word; a reset does when the peer
+    offers it, too."""
+    theirs = BirdPeer(OURS, 65000, ("ipv4",), extra=f"graceful restart {graceful};")
+    bird = Bird(lab.peer, lab.directory, PEER, 65001, [theirs], ["10.0.0.0/8"])
     with Listener(lab.run_directory) as control, lab.launched(), bird:
-        control.wait(events.EndOfRib)
+        wait_for(lambda: routes_of(control), 20, "its route")
         control.send(commands.encode([commands.teardown(PEER, subcode)]))
         wait_for(lambda: downs(control), 20, "the end of the session")
         assert [(one.code, one.subcode) for one in control.of(events.NotificationEvent)] == said
-        control.wait(events.EndOfRib, count=2)
+        wait_for(lambda: len(control.of(events.PeerUp)) == 2, 20, "the next session")
 
 
 def came(control: Listener, wanted: set[tuple[str, bool]]) -> bool:

@@ -253,6 +253,13 @@ def test_peer_that_was_lost_while_control_was_dead_is_not_waited_for_long(source
     assert source.bgp.settled
 
 
+def test_peer_without_a_session_is_not_waited_for_long(source: Source) -> None:
+    """The tap tells a helper all sessions that there are; BGP's first decision waits until all peers have settled."""
+    assert refreshes(source.note(replace(hello(gap=True), feed="tap"))) == 0
+    source.after(QUIET_S + 1)
+    assert source.bgp.settled
+
+
 def test_withdrawn_for_good(source: Source) -> None:
     assert [line for line in source.exports.stop() if "withdraw" in line and "203.0.113.0/24" in line]
     assert source.note(hello(gap=False)) == []
