@@ -159,6 +159,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield Lab(guest)
 
 
+@pytest.mark.full
 def test_linux_and_we_agree_and_a_lost_member_leaves_the_other(lab: Lab) -> None:
     lab.await_agreed(True, True)
     lab.await_answers()
