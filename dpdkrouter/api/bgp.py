@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dpdkrouter.api.common import (
@@ -16,6 +17,7 @@ from dpdkrouter.api.common import (
     walk,
     why_text,
 )
+from dpdkrouter.config import rules
 from dpdkrouter.errors import NotFoundError, RequestError
 from dpdkrouter.sources import static
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from dpdkrouter.app import Control
     from dpdkrouter.bgp.session import SessionView
     from dpdkrouter.rib.views import Path
+    from dpdkrouter.sources.batch import Network
 
 
 def loading_of(view: SessionView, now: float) -> dict[str, Any] | None:
@@ -152,11 +155,18 @@ class BgpMethods:
     def bgp_announce(self, params: Params) -> dict[str, Any]:
         """Announce a prefix until it is withdrawn; export policies say to whom."""
         prefix = static.parse_prefix(params.get("prefix"))
+        try:
+            rules.routed(prefix)
+        except rules.RefusedError as error:
+            raise RequestError(f"prefix {prefix}: {error}") from None
         self._control.announce(prefix, wanted=True)
-        return {"prefix": str(prefix), "peers": self._told(str(prefix))}
+        return {"prefix": str(prefix), **self._told(prefix)}
 
-    def _told(self, prefix: str) -> list[str]:
-        return [peer for found, peer, _ in self._control.exports.announced() if str(found) == prefix]
+    def _told(self, prefix: Network) -> dict[str, list[str]]:
+        """The peers that have it, and those that get it when their session is up."""
+        wanted = self._control.exports.peers_of(prefix)
+        up = self._control.sessions.up_peers()
+        return {"peers": [peer for peer in wanted if peer in up], "later": [peer for peer in wanted if peer not in up]}
 
     def bgp_log(self, params: Params) -> Iterator[dict[str, Any]]:
         """The last events of the sessions, the oldest first."""
@@ -180,12 +190,13 @@ class BgpMethods:
         if prefix not in self._control.originated.asked:
             raise NotFoundError(f"{prefix}: `bgp announce` did not announce it; `bgp announced` lists what is")
         self._control.announce(prefix, wanted=False)
-        return {"prefix": str(prefix), "peers": self._told(str(prefix))}
+        return {"prefix": str(prefix), **self._told(prefix)}
 
     def bgp_neighbor(self, params: Params) -> dict[str, Any]:
         """One session: its line of the summary, and what its policy and the checks before it let through."""
         address = self._peer(params.get("peer"))
         row = next(row for row in self.bgp_summary({})["peers"] if row["address"] == address)
+        agreed = next(view.agreed for view in self._control.sessions.view({}) if view.peer == address)
         imports = self._control.bgp.imports_of(address)
         origin = self._control.bgp.origin_of(address)
         counts = next(one for one in self._control.rib.counts().origins if one.origin_id == origin)
@@ -194,6 +205,7 @@ class BgpMethods:
         limits = self._control.bgp.limits_of(address)
         return {
             **row,
+            "agreed": None if agreed is None else asdict(agreed),
             "import": {
                 "policy": imports.policy.name if imports.policy is not None else None,
                 "first_as": checks.first_as or None,

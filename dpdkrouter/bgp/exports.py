@@ -122,6 +122,10 @@ class Exports:
             for prefix, attributes in peer.sent.items():
                 yield prefix, address, attributes
 
+    def peers_of(self, prefix: Network) -> list[str]:
+        """The peers that are told this prefix now, or when their sessions are up."""
+        return [address for address, peer in self._peers.items() if prefix in self._wanted_of(peer)]
+
     def policy(self, address: str) -> Policy | None:
         """The export policy of a peer."""
         return self._peers[address].policy.policy

@@ -33,6 +33,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """What both OPENs of a session come to (RFC 4271 section 4.2, RFC 5492).
+
+    hold_time: seconds, 0: no keepalives. add_path: families in which the peer may send several paths a prefix
+    (RFC 7911). route_refresh: "no", "plain" (RFC 2918) or "enhanced" (RFC 7313). restart_time: the peer's, in
+    seconds, None: no graceful restart (RFC 4724).
+    """
+
+    router_id: str
+    families: tuple[str, ...]
+    hold_time: int
+    add_path: tuple[str, ...]
+    route_refresh: str
+    restart_time: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """One line of `bgp summary`.
 
@@ -41,7 +58,7 @@ class SessionView:
     pending: families whose End-of-RIB hasn't come (only with a peer that does graceful restart; others need
     not send one). last_error: why it went down last, or the last NOTIFICATION. flaps: how often an
     Established session was lost. load_began: when the session's first UPDATE came; load_s: from then to the
-    End-of-RIB of its last family, None before.
+    End-of-RIB of its last family, None before. agreed: None unless the session is up.
     """
 
     peer: str
@@ -58,6 +75,7 @@ class SessionView:
     pending: tuple[str, ...]
     load_began: float | None
     load_s: float | None
+    agreed: Agreed | None
 
 
 @dataclass(slots=True)
@@ -86,6 +104,23 @@ class _Session:
         if self.capabilities is None:
             return self.peer.families
         return tuple(family for family in self.peer.families if family in self.capabilities.families)
+
+    def agreed(self) -> Agreed | None:
+        """What the session has; None while it is not up, or the peer's OPEN is not known."""
+        found = self.capabilities
+        if self.state != "up" or found is None:
+            return None
+        families = self.families()
+        add_path = tuple(family for family in families if family in found.add_path_sent)
+        refresh = "enhanced" if found.enhanced_refresh else "plain" if found.route_refresh else "no"
+        return Agreed(
+            router_id=found.router_id,
+            families=families,
+            hold_time=min(self.peer.hold_time, found.hold_time),
+            add_path=add_path if self.peer.add_path_receive else (),
+            route_refresh=refresh if self.peer.route_refresh else "no",
+            restart_time=found.restart_time if self.peer.restart_time else None,
+        )
 
     def pending(self) -> tuple[str, ...]:
         """Families that still wait for their End-of-RIB."""
@@ -181,6 +216,7 @@ class Sessions:
                 pending=session.pending(),
                 load_began=session.load_began,
                 load_s=session.load_s,
+                agreed=session.agreed(),
             )
             for address, session in self._sessions.items()
         ]

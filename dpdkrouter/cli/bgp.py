@@ -170,7 +170,8 @@ def _announcement(method: str, prefix: str, as_json: bool) -> None:
     if as_json:
         render.as_json(found)
     else:
-        render.line(f"{prefix}: announced to {', '.join(found['peers']) or 'nobody'}")
+        later = f"; when their sessions are up also to {', '.join(found['later'])}" if found["later"] else ""
+        render.line(f"{prefix}: announced to {', '.join(found['peers']) or 'nobody'}{later}")
 
 
 @app.command("neighbor")
@@ -189,6 +190,7 @@ def neighbor(peer: Annotated[str, typer.Argument(help="Address of the peer.")], 
             "description": found["description"],
             "state": f"{found['state']} for {render.duration(found['since_s'])}, {found['flaps']} flaps",
             "last error": found["last_error"],
+            **_agreed(found["agreed"]),
             "prefixes": _families(found["prefixes"]),
             "waits for End-of-RIB": ", ".join(found["pending"]),
             "stale": _families(found["stale"]),
@@ -223,6 +225,21 @@ def log(peer: Annotated[str | None, typer.Option(help="Only of this peer.")] = N
         render.rows(
             ("ago", "peer", "event"), ((render.duration(one["age_s"]), one["peer"], one["event"]) for one in found)
         )
+
+
+def _agreed(agreed: dict[str, Any] | None) -> dict[str, object]:
+    """What both sides' OPEN messages came to."""
+    if agreed is None:
+        return {}
+    restart = agreed["restart_time"]
+    return {
+        "router id": agreed["router_id"],
+        "families": ", ".join(agreed["families"]),
+        "hold time": f"{agreed['hold_time']} s" if agreed["hold_time"] else "none",
+        "several paths": ", ".join(agreed["add_path"]) or "no",
+        "route refresh": agreed["route_refresh"],
+        "graceful restart": "no" if restart is None else f"for {restart} s",
+    }
 
 
 def _blackhole(imports: dict[str, Any]) -> str:

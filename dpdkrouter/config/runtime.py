@@ -188,6 +188,20 @@ def _listeners(config: Config, machine: Machine, paths: InstancePaths) -> Iterat
         )
 
 
+def _passwords(config: Config) -> Iterator[Finding]:
+    """Files of BGP passwords. An environment variable is not asked for: `dpdkrouter bgp` may get it from elsewhere."""
+    for i, neighbor in enumerate(config.bgp.neighbors if config.bgp is not None else ()):
+        if neighbor.password_file is None:
+            continue
+        try:
+            reason = None if neighbor.password_file.read_text().strip() else "empty"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = str(error.strerror).lower() if isinstance(error, OSError) else "not text"
+        if reason is not None:
+            path: KeyPath = ("bgp", "neighbor", i, "password_file")
+            yield path, show(str(neighbor.password_file)), f"must be a file that holds the password: {reason}"
+
+
 def check_runtime(
     config: Config,
     *,
@@ -207,6 +221,7 @@ def check_runtime(
         *_fast_path(config, machine, pci_error),
         *_memory(config, machine, paths, segment_bytes),
         *_listeners(config, machine, paths),
+        *_passwords(config),
     ]
     problems = [
         Problem(config.filename, config.line(path), render(path), found, allowed) for path, found, allowed in findings

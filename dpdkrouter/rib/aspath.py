@@ -163,7 +163,9 @@ class _Parser:
     def counts(self) -> tuple[int, int | None]:
         end = self.text.find("}", self.at)
         words = self.text[self.at : end].split(",") if end >= 0 else []
-        if not 1 <= len(words) <= 2 or not all(word.isdecimal() or (i and not word) for i, word in enumerate(words)):
+        if not 1 <= len(words) <= 2 or not all(
+            (word.isascii() and word.isdecimal()) or (i and not word) for i, word in enumerate(words)
+        ):
             raise ExpressionError("must have {n}, {n,} or {n,m} where a { repeats; write \\{ for a set's brace")
         low = int(words[0])
         high = low if len(words) == 1 else int(words[1]) if words[1] else None

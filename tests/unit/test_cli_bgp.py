@@ -145,10 +145,40 @@ def test_announce_and_withdraw(tmp_path: Path) -> None:
         ended = router.cli("bgp", "announce", "198.18.1.0/24")
         assert (ended.code, ended.out.strip()) == (0, f"198.18.1.0/24: announced to {V4}")
         assert announced(router) == {("203.0.113.0/24", V4), ("198.18.1.0/24", V4)}
+        for group in ("224.0.0.0/4", "ff00::/8", "127.0.0.0/8"):
+            refused = router.cli("bgp", "announce", group)
+            assert refused.code != 0
+            assert "must be a unicast prefix" in refused.err
         assert router.cli("bgp", "withdraw", "198.18.1.0/24", "--json").json["peers"] == []
         assert announced(router) == {("203.0.113.0/24", V4)}
         assert router.cli("bgp", "withdraw", "198.18.1.0/24").code == 4
         assert "none: nothing is announced (RFC 8212)" in router.cli("bgp", "neighbor", V6).out
+
+
+def test_announced_to_a_peer_that_is_down(tmp_path: Path) -> None:
+    router = Router(tmp_path)
+    try:
+        with router.control():
+            ended = router.cli("bgp", "announce", "198.18.1.0/24")
+            assert ended.out.strip() == f"198.18.1.0/24: announced to nobody; when their sessions are up also to {V4}"
+    finally:
+        router.remove()
+
+
+def test_neighbor_shows_what_both_opens_came_to(tmp_path: Path) -> None:
+    with hearing(tmp_path) as router:
+        agreed = router.cli("bgp", "neighbor", V4, "--json").json["agreed"]
+        assert agreed == {
+            "router_id": "192.0.2.9",
+            "families": ["ipv4"],
+            "hold_time": 90,
+            "add_path": [],
+            "route_refresh": "enhanced",
+            "restart_time": 120,
+        }
+        shown = [line.split(maxsplit=2) for line in router.cli("bgp", "neighbor", V4).out.splitlines()]
+        assert ["hold", "time", "90 s"] in shown
+        assert ["graceful", "restart", "for 120 s"] in shown
 
 
 def test_announced_prefix_outlives_the_control_process(tmp_path: Path) -> None:

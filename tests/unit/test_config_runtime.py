@@ -216,6 +216,30 @@ def test_an_absent_group() -> None:
     assert (line, key, value) == (16, "api.group", '"root"')
 
 
+def test_password_files(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    addressed = TEXT.replace('name = "a"', 'name = "a"\naddresses = ["192.0.2.1/24"]')
+    text = f"""{addressed}
+[router]
+id = "192.0.2.1"
+asn = 65000
+[bgp]
+[[bgp.neighbor]]
+address = "192.0.2.9"
+local_address = "192.0.2.1"
+asn = 65001
+password_file = "{secret}"
+"""
+    for content, why in ((None, "no such file or directory"), (b" \n", "empty"), (b"\xff", "not text")):
+        if content is not None:
+            secret.write_bytes(content)
+        ((_, key, value, allowed),) = found(MACHINE, text)
+        assert (key, value) == ("bgp.neighbor[0].password_file", f'"{secret}"')
+        assert allowed == f"must be a file that holds the password: {why}"
+    secret.write_text("word\n")
+    assert found(MACHINE, text) == []
+
+
 def test_all_that_lacks_is_named_at_once() -> None:
     poor = Machine(1, frozenset({5}), False, 2 * MIB, 0, 0, frozenset(), frozenset(), frozenset())
     assert [(line, key) for line, key, *_ in found(poor)] == [

@@ -74,6 +74,7 @@ def test_as_frr_matches(expression: str, path: tuple[Segment, ...], wanted: bool
         ("1{3,2}", "the lower number first"),
         ("_{65001,65002}_", "at most 32 times"),
         ("{1,2}", "a { that repeats nothing"),
+        ("1{\u0663}", "write \\{ for a set's brace"),
         ("1{x}", "write \\{ for a set's brace"),
         ("1\\", "ends where what"),
         ("(" * 20 + "1" + ")" * 20, "nested at most"),
